@@ -1,0 +1,68 @@
+# Everything a person or a CI machine does here. `make` alone lists it.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check -q
+OUT    := shards/out/demo
+JOBS   ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-dev setup-full demo test test-all lint fmt type check golden demo-media clean
+
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.core: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.core
+	$(PIP) install -c constraints.txt -e '.[dev]'
+	@touch $@
+
+$(VENV)/.full: $(VENV)/.dev
+	$(PIP) install -c constraints.txt -e '.[dev,full]'
+	@touch $@
+
+setup: $(VENV)/.core  ## make .venv with the core: no torch, under 1 GB
+setup-dev: $(VENV)/.dev  ## ... and what the tests need
+setup-full: $(VENV)/.full  ## ... and the torch extras (about 7 GB)
+
+demo: setup  ## run pipelines/demo.yaml end to end and say where to look
+	$(BIN)/vidcap run pipelines/demo.yaml --output $(OUT)
+	@$(BIN)/vidcap inspect $(OUT) -n 1
+	@echo
+	@echo "shards:      $(OUT)/shards"
+	@echo "look at more: $(BIN)/vidcap inspect $(OUT)"
+	@echo "your videos:  $(BIN)/vidcap run pipelines/demo.yaml --input FOLDER --output RUN"
+
+test: setup-dev  ## the core tests: a few minutes, no torch, no network
+	$(BIN)/python -m pytest -n $(JOBS) -m "not full and not gpu and not weights and not slow"
+
+test-all: setup-full  ## every test that needs no GPU and no weights
+	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu and not weights"
+
+lint: setup-dev  ## ruff: rules and formatting
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+fmt: setup-dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+type: setup-dev  ## mypy, strict
+	$(BIN)/mypy
+
+check: lint type test  ## what to run before a commit
+
+golden: setup-dev  ## write the golden digests anew (then raise the version of each stage that changed)
+	VIDCAP_WRITE_GOLDEN=1 $(BIN)/python -m pytest -q tests/golden
+
+demo-media: setup  ## render the demo corpus again
+	$(BIN)/python pipelines/demo/render.py
+
+clean:  ## remove environments and outputs
+	rm -rf $(VENV) shards/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,133 @@
+"""Imports go down a floor, never up, never in a circle; the command line stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FLOORS = {
+    "errors": 1,
+    "reasons": 1,
+    "seeds": 1,
+    "store": 1,
+    "records": 2,
+    "prompts": 2,
+    "speech": 2,
+    "languages": 2,
+    "shards": 2,
+    "backends": 3,
+    "media": 3,
+    "inspector": 3,
+    "stages": 4,
+    "pipeline": 5,
+    "runners": 6,
+    "report": 6,
+    "cli": 7,
+}
+SAME_FLOOR = {("media", "backends"), ("report", "runners"), ("shards", "records"), ("speech", "languages")}
+"""Edges between rooms of one floor: `importer → imported`. `media` hands `ClipView` to the backends it feeds;
+`report` reads the parts that the runner gave up."""
+
+HEAVY = ("torch", "transformers", "whisper", "open_clip", "vllm", "fasttext", "pocketsphinx", "onnxruntime")
+VERY_LIGHT = (*HEAVY, "av", "cv2", "numpy", "pyarrow", "pydantic", "dask", "distributed", "webdataset", "yaml")
+
+
+def imports_of(path: Path) -> list[tuple[str, bool]]:
+    """(imported module, whether at import time) of a file; type-checking blocks count too."""
+    tree = ast.parse(path.read_text())
+    inside = {id(n) for f in ast.walk(tree) if isinstance(f, ast.FunctionDef) for n in ast.walk(f) if n is not f}
+    found = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) not in inside) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found += [(f"{node.module}.{alias.name}", id(node) not in inside) for alias in node.names]
+    return found
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+@pytest.fixture(scope="module")
+def package(repository: Path) -> Path:
+    return repository / "vidcap"
+
+
+def test_imports_go_down(package: Path) -> None:
+    wrong = []
+    for path in sorted(package.rglob("*.py")):
+        own = path.relative_to(package).parts[0].removesuffix(".py")
+        if own in ("__init__", "__main__"):
+            continue
+        for module, _ in imports_of(path):
+            if not module.startswith("vidcap.") or room(module) in (own, "__version__"):
+                continue
+            target = room(module)
+            assert target in FLOORS, f"{path}: no floor is known for vidcap.{target}"
+            if FLOORS[target] >= FLOORS[own] and (own, target) not in SAME_FLOOR:
+                wrong.append(f"{path.relative_to(package)} imports {module}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_backend_imports_no_other_backend(package: Path) -> None:
+    for path in sorted((package / "backends").glob("*/*.py")):
+        for module, _ in imports_of(path):
+            if module.startswith("vidcap.backends."):
+                inner = module.split(".")[2]
+                assert not (package / "backends" / inner).is_dir(), f"{path} imports {module}"
+
+
+def test_dask_is_known_to_the_runners_alone(package: Path) -> None:
+    for path in sorted(package.rglob("*.py")):
+        if "runners" not in path.parts:
+            for module, _ in imports_of(path):
+                assert module.split(".")[0] not in ("dask", "distributed"), f"{path} imports {module}"
+
+
+def test_heavy_libraries_are_imported_inside_functions(package: Path) -> None:
+    for path in sorted(package.rglob("*.py")):
+        for module, at_import in imports_of(path):
+            assert not (at_import and module.split(".")[0] in HEAVY), f"{path} imports {module} at import time"
+
+
+def test_no_import_circles(package: Path) -> None:
+    edges: dict[str, set[str]] = {}
+    for path in sorted(package.rglob("*.py")):
+        name = ".".join(("vidcap", *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
+        edges[name] = {m for m, at_import in imports_of(path) if at_import and m.startswith("vidcap.")}
+    names = set(edges)
+    graph = {
+        name: {(m if m in names else m.rpartition(".")[0]) for m in targets} & names - {name}
+        for name, targets in edges.items()
+    }
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        assert name not in above, f"import circle: {' → '.join((*above, name))}"
+        if name not in done:
+            for target in sorted(graph[name]):
+                visit(target, (*above, name))
+            done.add(name)
+
+    for name in sorted(graph):
+        visit(name, ())
+
+
+def test_no_file_is_longer_than_400_lines(package: Path) -> None:
+    long = {str(p): n for p in package.rglob("*.py") if (n := len(p.read_text().splitlines())) > 400}
+    assert not long
+
+
+def test_help_imports_no_heavy_library() -> None:
+    code = (
+        "import sys; from vidcap.cli.main import main; assert main(['--help']) == 0;"
+        f"print([m for m in {VERY_LIGHT!r} if m in sys.modules])"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert ran.stdout.splitlines()[-1] == "[]"

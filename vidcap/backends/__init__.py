@@ -1,0 +1,1 @@
+"""Models behind one Protocol per role; a backend is one file."""

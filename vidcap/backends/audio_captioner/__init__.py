@@ -1,0 +1,1 @@
+"""Backends of the role `audio_captioner`, one per file."""

@@ -1,0 +1,1 @@
+"""Backends of the role `language_identifier`, one per file."""

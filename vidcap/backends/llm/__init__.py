@@ -1,0 +1,1 @@
+"""Backends of the role `llm`, one per file."""

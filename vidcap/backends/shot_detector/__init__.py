@@ -1,0 +1,1 @@
+"""Backends of the role `shot_detector`, one per file."""

@@ -1,0 +1,165 @@
+"""What shot detectors measure on thumbnails: motion-compensated difference, colour change, straightness of a change.
+
+Everything is counted in whole numbers (sums of bytes fit a float32 or float64 exactly), so a value depends on its own
+frames alone and not on how the frames were gathered into chunks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vidcap.backends.roles import Float64, UInt8
+
+Cells = npt.NDArray[np.float32]
+"""n×12×36: a frame as 3×4 blocks of 3×4 cells of 3×3 pixels, RGB means rounded to whole levels."""
+
+BLOCKS, VALUES = 12, 36
+SHIFTS = tuple((y, x) for y in range(-3, 4) for x in range(-4, 5))
+WINDOWS = (4, 8, 12, 16, 24, 32, 48)
+"""Lengths in frames at which gradual changes are looked for."""
+
+
+def luma(thumbnails: UInt8) -> UInt8:
+    """n×27×48×3 RGB → n×27×48, weights 2, 5, 1 eighths."""
+    wide = thumbnails.astype(np.uint16)
+    return ((wide[..., 0] * 2 + wide[..., 1] * 5 + wide[..., 2]) >> 3).astype(np.uint8)
+
+
+def levelled(grey: UInt8) -> UInt8:
+    """n×27×48 with each frame brought to mean 128 and deviation 45: blind to exposure and flashes of even light."""
+    frames = grey.astype(np.float64)
+    n = frames[0].size
+    total, squares = frames.sum((1, 2), keepdims=True), (frames * frames).sum((1, 2), keepdims=True)
+    mean = total / n
+    deviation = np.sqrt(np.maximum(squares / n - mean * mean, 0))
+    return np.clip((frames - mean) / (deviation + 6) * 45 + 128, 0, 255).astype(np.uint8)
+
+
+def motion_residual(a: UInt8, b: UInt8) -> Float64:
+    """n pairs of n×27×48 → n: mean absolute difference left after each of 12 blocks moved to where it fits best.
+
+    Blocks of 7×10 pixels, shifts up to 3 rows and 4 columns; grey levels, 0 to 255.
+    """
+    n = len(a)
+    # Frames last: every operation then runs along the frames and needs no copies of shifted pictures.
+    still = np.ascontiguousarray(a.transpose(1, 2, 0))[3:24, 4:44]
+    moving = np.ascontiguousarray(b.transpose(1, 2, 0))
+    best: npt.NDArray[np.uint16] | None = None
+    for y, x in SHIFTS:
+        shifted = moving[3 + y : 24 + y, 4 + x : 44 + x]
+        difference = np.maximum(still, shifted)
+        difference -= np.minimum(still, shifted)
+        rows = np.add.reduce(difference.reshape(3, 7, 40, n), axis=1, dtype=np.uint16)
+        sums = np.add.reduce(rows.reshape(3, 4, 10, n), axis=2, dtype=np.uint16)
+        best = sums if best is None else np.minimum(best, sums, out=best)
+    assert best is not None
+    return np.asarray(best.reshape(BLOCKS, n).sum(0, dtype=np.int64) / (BLOCKS * 70.0), np.float64)
+
+
+def histogram(thumbnails: UInt8) -> npt.NDArray[np.int32]:
+    """n×512 counts of colours at 3 bits a channel."""
+    n = len(thumbnails)
+    bits = thumbnails.reshape(n, -1, 3) >> 5
+    colour = (bits[..., 0].astype(np.int32) << 6) | (bits[..., 1].astype(np.int32) << 3) | bits[..., 2]
+    colour += (np.arange(n, dtype=np.int32) * 512)[:, None]
+    return np.bincount(colour.ravel(), minlength=n * 512).reshape(n, 512).astype(np.int32)
+
+
+def histogram_distance(a: npt.NDArray[np.int32], b: npt.NDArray[np.int32]) -> Float64:
+    """Share of the pixels whose colour is another, 0 to 1."""
+    return np.asarray(np.abs(a - b).sum(1) / (2.0 * 27 * 48), np.float64)
+
+
+def cells(thumbnails: UInt8) -> Cells:
+    """n×27×48×3 → `Cells`."""
+    n = len(thumbnails)
+    total = np.zeros((n, 9, 16, 3), np.uint16)
+    for y in range(3):
+        for x in range(3):
+            total += thumbnails[:, y::3, x::3]
+    mean = ((total + 4) // 9).reshape(n, 3, 3, 4, 4, 3).transpose(0, 1, 3, 2, 4, 5)
+    return np.ascontiguousarray(mean.reshape(n, BLOCKS, VALUES)).astype(np.float32)
+
+
+def spread(values: Cells) -> tuple[Float64, Float64]:
+    """Per frame the mean level, and the deviation of its cells from that frame's mean colour (0: one flat colour)."""
+    wide = values.reshape(len(values), -1, 3).astype(np.float64)
+    n = wide.shape[1]
+    total, squares = wide.sum(1), (wide * wide).sum(1)
+    variance = np.maximum(squares / n - (total / n) ** 2, 0).sum(1) / 3
+    return total.sum(1) / (3 * n), np.sqrt(variance)
+
+
+def _products(values: Cells, lag: int) -> Float64:
+    """Inner products of every frame with the one `lag` later, per block. Exact: below 2^24."""
+    return np.einsum("nbd,nbd->nb", values[: len(values) - lag], values[lag:]).astype(np.float64)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How the picture goes from frame s to frame s+K, for every s of a chunk. Arrays of one value per s."""
+
+    chord: Float64
+    """Root mean square difference of the two ends, levels."""
+    bend: Float64
+    """How far the frames between are from mixtures of the ends (block by block), as a share of the chord."""
+    back: Float64
+    """How far the mixture runs backwards, 0 to 1."""
+    uneven: Float64
+    """How differently the blocks are mixed: 0 for a dissolve, large for a wipe."""
+    middle: Float64
+    """Share of the new picture half way."""
+    lean: Float64
+    """Distance of the quarter points from an even ramp."""
+    area: Float64
+    """Share of blocks that change by 15 levels or more."""
+
+
+class Gram:
+    """Inner products of the frames of a chunk at the lags needed; all changes are computed from them."""
+
+    def __init__(self, values: Cells) -> None:
+        self.n = len(values)
+        lags = {0, 1} | {window * quarter // 4 for window in WINDOWS for quarter in (1, 2, 3, 4)}
+        self._at = {lag: _products(values, lag) for lag in sorted(lags) if lag < self.n}
+
+    def steps(self) -> Float64:
+        """Root mean square difference of each frame from the one before, levels; n-1 values."""
+        own = self._at[0]
+        squares = own[:-1] + own[1:] - 2 * self._at[1] if self.n > 1 else np.zeros((0, BLOCKS))
+        return np.sqrt(squares.sum(1) / (BLOCKS * VALUES))
+
+    def change(self, window: int) -> Change:
+        """The changes over `window` frames; n - window values (n > window)."""
+        m = self.n - window
+        own, ends = self._at[0], self._at[window][:m]
+        first, last = own[:m], own[window:]
+        squared = first + last - 2 * ends
+        whole = squared.sum(1)
+        safe, safe_whole = np.maximum(squared, 1), np.maximum(whole, 1)
+        residual, uneven = np.zeros(m), np.zeros(m)
+        shares, means = [], []
+        for quarter in (1, 2, 3):
+            q = window * quarter // 4
+            at, to, on = own[q : q + m], self._at[q][:m], self._at[window - q][q : q + m]
+            along = on - to - ends + first
+            share = np.clip(along / safe, 0, 1)
+            off = first + at - 2 * to - 2 * share * along + share * share * squared
+            mean = (share * squared).sum(1) / safe_whole
+            residual += np.maximum(off, 0).sum(1)
+            uneven += (np.abs(share - mean[:, None]) * squared).sum(1) / safe_whole
+            shares.append(share)
+            means.append(mean)
+        back = np.maximum(shares[0] - shares[1], 0) + np.maximum(shares[1] - shares[2], 0)
+        return Change(
+            chord=np.sqrt(whole / (BLOCKS * VALUES)),
+            bend=np.sqrt(residual / 3 / np.maximum(whole, BLOCKS * VALUES)),
+            back=(back * squared).sum(1) / safe_whole,
+            uneven=uneven / 3,
+            middle=means[1],
+            lean=np.abs(means[0] - 0.25) + np.abs(means[2] - 0.75),
+            area=(squared > VALUES * 15 * 15).mean(1),
+        )

@@ -1,0 +1,1 @@
+"""Backends of the role `similarity`, one per file."""

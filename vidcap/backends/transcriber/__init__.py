@@ -1,0 +1,1 @@
+"""Backends of the role `transcriber`, one per file."""

@@ -1,0 +1,1 @@
+"""Backends of the role `translator`, one per file."""

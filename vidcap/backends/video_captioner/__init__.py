@@ -1,0 +1,1 @@
+"""Backends of the role `video_captioner`, one per file."""

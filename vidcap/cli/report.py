@@ -1,0 +1,27 @@
+"""`vidcap report`: what became of every source and clip."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="JSON on stdout.")
+def report(folder: Path, as_json: bool) -> int:
+    """Sources, clips, parts, reasons and the stages of the latest run of FOLDER (an --output folder)."""
+    from vidcap.report.collect import collect
+
+    found = collect(folder)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return 0
+    from rich.console import Console
+
+    from vidcap.cli.progress import report_view
+
+    Console(highlight=False).print(report_view(found))
+    return 0

@@ -1,0 +1,1 @@
+"""Opening, probing, decoding and cutting media."""

@@ -1,0 +1,71 @@
+"""The copy of a run of packets into a clip, without decoding them; and which streams a copy is worth anything of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from vidcap.media.frames import NO_TIME, SourceTables
+from vidcap.media.mp4 import ClipFile
+from vidcap.media.source import SourceReader
+
+MP4_CODECS = frozenset({"h264", "hevc", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg"})
+"""Video codecs that MP4 can hold; VP8, H.263 and GIF are among those it cannot."""
+
+_IDR = 5
+_NAL_TYPE = 0x1F
+
+
+class NotCopyableError(Exception):
+    """The bytes say that a decoder cannot start here, or would need more than the packets hold."""
+
+
+def copy_video(source: SourceReader, run: range, first: int, last: int, out: ClipFile) -> None:
+    """Copy the packets of `run`, which are the frames `first` to `last`, with times counted from the first frame.
+
+    Raises `NotCopyableError` before anything is written.
+    """
+    tables = source.tables
+    packets = source.packets(run)
+    codec = source.video.codec_context.codec.canonical_name
+    if codec == "h264" and not _starts_clean(bytes(packets[0])):
+        raise NotCopyableError("the key packet is a recovery point, not a clean start")
+    if any(packet.has_sidedata("new_extradata") for packet in packets):
+        raise NotCopyableError("the stream's parameters change within the span")
+    track = out.copied(source.video)
+    origin = int(tables.frames.pts[first])
+    pts = tables.packets.pts[run.start : run.stop] - origin
+    dts = _decode_times(tables, run, origin, pts)
+    for packet, at, decoded in zip(packets, pts.tolist(), dts, strict=True):
+        track.add(packet, pts=at, dts=decoded, duration=_duration(tables, at + origin))
+
+
+def _decode_times(tables: SourceTables, run: range, origin: int, pts: Any) -> list[int]:
+    """The source's own decode times; where they are missing or out of order, the latest that fit the pts."""
+    raw = tables.packets.dts[run.start : run.stop]
+    dts = raw - origin
+    if np.all(raw != NO_TIME) and np.all(np.diff(dts) > 0) and np.all(dts <= pts):
+        return [int(value) for value in dts]
+    ordered = np.sort(pts)
+    return [int(value) for value in ordered - int((ordered - pts).max())]
+
+
+def _duration(tables: SourceTables, pts: int) -> int:
+    """How long the frame at `pts` is shown."""
+    return tables.frames.end_pts(int(np.searchsorted(tables.frames.pts, pts))) - pts
+
+
+def _starts_clean(data: bytes) -> bool:
+    """Whether an H.264 access unit holds an IDR slice. Other key packets may need what stands before them.
+
+    Reads Annex B if the data begins with a start code, else NAL units behind four-byte lengths.
+    """
+    if data.startswith((b"\0\0\1", b"\0\0\0\1")):
+        return any(part[0] & _NAL_TYPE == _IDR for part in data.split(b"\0\0\1")[1:] if part)
+    at = 0
+    while at + 4 < len(data):
+        if data[at + 4] & _NAL_TYPE == _IDR:
+            return True
+        at += 4 + int.from_bytes(data[at : at + 4], "big")
+    return False

@@ -1,0 +1,370 @@
+"""The one decode pass over a source: everything later stages look at is written down here, in memory flat in length."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import av.error
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.video.frame import VideoFrame
+from pydantic import BaseModel, ConfigDict, Field
+
+from vidcap.errors import MediaError, TransientError
+from vidcap.media.audio import MAX_SECONDS, SoundTrack
+from vidcap.media.candidates import CandidatePicker, CandidateWriter, JpegMaker
+from vidcap.media.clock import FrameClock
+from vidcap.media.evidence import FACTS, THUMBNAILS
+from vidcap.media.facts import SourceFacts
+from vidcap.media.frames import NO_TIME, FrameTable, PacketIndex, SourceTables
+from vidcap.media.probe import MediaFacts, audio_stream, check_file, facts_of, open_media, video_stream
+from vidcap.media.sniff import ends_early
+from vidcap.media.thumbnails import THUMBNAIL, Thumbnailer, hashes
+from vidcap.store import sync_folder
+
+MIN_SIDE = 16
+MAX_BARREN_PACKETS = 10_000
+"""So many packets in a row without a picture, and the source is given up: no codec delays a picture that long."""
+PROGRESS_EVERY = 128
+_BLOCK = 1 << 20
+
+Window = tuple[float | None, float | None]
+"""Start (inclusive) and end (exclusive), in seconds from the first presented frame; None leaves a side open."""
+
+
+class DecodeOptions(BaseModel):
+    """Options of the decode stage. The limits are counted, never timed, so that they hold alike on every machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    threads: int = Field(default=1, ge=1, le=64)
+    frames_per_second: float = Field(default=2.0, gt=0, le=60)
+    frame_height: int = Field(default=336, ge=16, le=4320)
+    max_pixels: int = Field(default=8_847_360, ge=256)
+    max_frames: int = Field(default=1_000_000, ge=1)
+    max_bytes: int = Field(default=64_000_000_000, ge=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """What a pass found; its files lie in the evidence folder."""
+
+    facts: SourceFacts
+    tables: SourceTables
+
+
+def decode_source(
+    path: str,
+    folder: Path,
+    options: DecodeOptions,
+    window: Window | None = None,
+    on_progress: Callable[[int], None] | None = None,
+) -> Decoded:
+    """Decode the file once and leave its evidence in `folder` (`vidcap.media.evidence`), whole or not at all.
+
+    Raises `MediaError` with the reason where the source cannot be used, `TransientError` where reading failed for a
+    passing reason. `on_progress` is told the number of frames from time to time.
+
+    What is done with damage: a packet that fails is left out and the next frame marked corrupt; a file that ends early
+    gives what it holds, marked `truncated`. With several decoder threads damaged streams come out different from run
+    to run: after any fault the source is decoded once more with one thread, the only case in which it is opened twice.
+    """
+    for threads in sorted({options.threads, 1}, reverse=True):
+        with _building(folder) as temporary:
+            work = _Pass(path, temporary, options, window, on_progress or _ignore, threads)
+            try:
+                decoded = work.run()
+            except MediaError:
+                if threads == 1 or not work.damaged:
+                    raise
+                continue
+            finally:
+                work.close()
+            if threads == 1 or not work.damaged:
+                _commit(temporary, folder)
+                return decoded
+    raise AssertionError("the pass with one thread returns or raises")
+
+
+@dataclass
+class _Columns:
+    """The growing tables, eight bytes an entry."""
+
+    pts: array[int] = field(default_factory=lambda: array("q"))
+    duration: array[int] = field(default_factory=lambda: array("q"))
+    key: bytearray = field(default_factory=bytearray)
+    corrupt: bytearray = field(default_factory=bytearray)
+    packet_pts: array[int] = field(default_factory=lambda: array("q"))
+    packet_dts: array[int] = field(default_factory=lambda: array("q"))
+    packet_key: bytearray = field(default_factory=bytearray)
+    packet_size: array[int] = field(default_factory=lambda: array("q"))
+    packet_offset: array[int] = field(default_factory=lambda: array("q"))
+    packet_discard: bytearray = field(default_factory=bytearray)
+
+
+class _Pass:
+    """One walk through one file with a fixed number of decoder threads."""
+
+    def __init__(
+        self,
+        path: str,
+        folder: Path,
+        options: DecodeOptions,
+        window: Window | None,
+        on_progress: Callable[[int], None],
+        threads: int,
+    ) -> None:
+        self.path, self.folder, self.options = path, folder, options
+        self.window = window or (None, None)
+        self.on_progress = on_progress
+        self.threads = threads
+        self.damaged = False
+        self.lost = 0
+        self.mark_next = False
+        self.barren = 0
+        self.sizes: set[tuple[int, int]] = set()
+        self.columns = _Columns()
+        self.facts: MediaFacts | None = None
+        self.jpegs: JpegMaker | None = None
+        self.sound: SoundTrack | None = None
+        self.base = Fraction(1, 1000)
+        self.clock = FrameClock(1, 1)
+        self.thumbnail_of = Thumbnailer()
+        self.pick = CandidatePicker(options.frames_per_second)
+        self.candidates = CandidateWriter(folder)
+        self.thumbnails = (folder / THUMBNAILS).open("wb")
+
+    def run(self) -> Decoded:
+        before = check_file(self.path)
+        if before.st_size > self.options.max_bytes:
+            raise MediaError("media.too_large", f"{before.st_size} bytes", value=float(before.st_size))
+        sha256, early = _read_through(self.path, before.st_size)
+        with open_media(self.path) as container:
+            self._open(container)
+            stopped = self._walk(container)
+            if self.facts is None:
+                if early:
+                    raise MediaError("media.truncated", early)
+                raise MediaError("media.no_frames", f"no frame in {len(self.columns.packet_pts)} packets")
+        after = check_file(self.path)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            raise MediaError("source.changed", f"`{self.path}` was written to while it was decoded")
+        return self._finish(sha256, before.st_size, bool(early) or stopped)
+
+    def close(self) -> None:
+        """Let go of open files, after success too."""
+        self.thumbnails.close()
+        self.candidates.close()
+
+    def _open(self, container: InputContainer) -> None:
+        video, sound = video_stream(container), audio_stream(container)
+        context = video.codec_context
+        self._check_size(context.width, context.height, declared=True)
+        context.thread_count = self.threads
+        context.thread_type = "FRAME"
+        context.options = {"max_pixels": str(self.options.max_pixels)}
+        self.base = video.time_base or self.base
+        rate = video.guessed_rate or video.average_rate or Fraction(25)
+        self.clock = FrameClock(round(1 / (rate * self.base)) if rate > 0 else 1, round(1 / self.base))
+        if sound is not None:
+            self.sound = SoundTrack(self.folder, sound)
+
+    def _walk(self, container: InputContainer) -> bool:
+        """Feed all packets; returns whether reading stopped before the container's end."""
+        video = video_stream(container)
+        streams: list[Any] = [video]
+        if self.sound is not None:
+            streams.append(audio_stream(container))
+        try:
+            for packet in container.demux(streams):
+                if packet.stream_index != video.index:
+                    if self.sound is not None:
+                        self.sound.feed(packet)
+                    continue
+                if packet.size:
+                    self._note_packet(packet)
+                self._decode(container, packet.decode, packet.size > 0)
+                if self.barren > MAX_BARREN_PACKETS:
+                    self.damaged = True
+                    return True
+        except av.error.FFmpegError as error:
+            if isinstance(error, av.error.OSError) and error.errno == 5:
+                raise TransientError(f"reading `{self.path}` failed: {error.strerror}") from error
+            self._decode(container, lambda: video.codec_context.decode(None), False)
+            return True
+        return False
+
+    def _note_packet(self, packet: Packet) -> None:
+        c = self.columns
+        c.packet_pts.append(NO_TIME if packet.pts is None else packet.pts)
+        c.packet_dts.append(NO_TIME if packet.dts is None else packet.dts)
+        c.packet_key.append(packet.is_keyframe)
+        c.packet_size.append(packet.size)
+        c.packet_offset.append(-1 if packet.pos is None else packet.pos)
+        c.packet_discard.append(packet.is_discard)
+        self.barren += 1
+        if packet.is_corrupt:
+            self.damaged = self.mark_next = True
+
+    def _decode(self, container: InputContainer, decode: Callable[[], Any], counts: bool) -> None:
+        try:
+            frames = decode()
+        except av.error.EOFError:
+            return
+        except av.error.FFmpegError:
+            self.damaged = self.mark_next = True
+            self.lost += counts
+            return
+        for frame in frames:
+            self._take(container, frame)
+
+    def _take(self, container: InputContainer, frame: VideoFrame) -> None:
+        c = self.columns
+        self.barren = 0
+        size = (frame.width, frame.height)
+        if size not in self.sizes:
+            self._check_size(*size)
+            self.sizes.add(size)
+        if self.facts is None or self.jpegs is None:
+            self.facts = facts_of(container, frame)
+            self.jpegs = JpegMaker(self.options.frame_height, self.facts.sar)
+        index = len(c.pts)
+        if index >= self.options.max_frames:
+            raise MediaError("media.too_large", f"more than {self.options.max_frames} frames", value=float(index + 1))
+        c.pts.append(self.clock.time_of(frame.pts, frame.dts, frame.duration))
+        seconds = float((c.pts[-1] - c.pts[0]) * self.base)
+        if seconds > MAX_SECONDS:
+            raise MediaError("media.bad_timestamps", f"frame {index} claims to lie {seconds:.0f} s after the first")
+        corrupt = bool(frame.is_corrupt) or self.mark_next
+        self.damaged |= corrupt
+        self.mark_next = False
+        c.duration.append(max(0, frame.duration or 0))
+        c.key.append(frame.key_frame)
+        c.corrupt.append(corrupt)
+        thumbnail = self.thumbnail_of(frame)
+        self.thumbnails.write(thumbnail.tobytes())
+        start, end = self.window
+        inside = (start is None or seconds >= start - 1e-6) and (end is None or seconds < end - 1e-6)
+        if self.pick(seconds, thumbnail, inside):
+            self.candidates.add(index, self.jpegs(frame))
+        if index % PROGRESS_EVERY == 0:
+            self.on_progress(index + 1)
+
+    def _check_size(self, width: int, height: int, declared: bool = False) -> None:
+        if width * height > self.options.max_pixels:
+            raise MediaError("media.too_large", f"{width}×{height} pixels", value=float(width * height))
+        if min(width, height) < MIN_SIDE and not (declared and not width * height):
+            raise MediaError("media.too_small", f"{width}×{height} pixels", value=float(min(width, height)))
+
+    def _finish(self, sha256: str, size: int, truncated: bool) -> Decoded:
+        c, facts = self.columns, self.facts
+        assert facts is not None
+        count = len(c.pts)
+        if 2 * self.clock.stuck > count:
+            raise MediaError("media.bad_timestamps", f"{self.clock.stuck} of {count} frame times do not ascend")
+        self.close()
+        frames = FrameTable(
+            self.base,
+            np.array(c.pts, np.int64),
+            np.array(c.duration, np.int64),
+            np.array(c.key, np.bool_),
+            np.array(c.corrupt, np.bool_),
+            _hash_all(self.folder / THUMBNAILS),
+        )
+        packets = PacketIndex(
+            np.array(c.packet_pts, np.int64),
+            np.array(c.packet_dts, np.int64),
+            np.array(c.packet_key, np.bool_),
+            np.array(c.packet_size, np.int64),
+            np.array(c.packet_offset, np.int64),
+            np.array(c.packet_discard, np.bool_),
+        )
+        seconds = frames.end(count - 1)
+        if self.sound is not None:
+            self.sound.finish(c.pts[0] * self.base, seconds)
+        found = SourceFacts(
+            **{name: getattr(facts, name) for name in MediaFacts.__dataclass_fields__},
+            sha256=sha256,
+            bytes=size,
+            frames=count,
+            corrupt_frames=sum(c.corrupt),
+            seconds=seconds,
+            window=self._window_frames(frames),
+            truncated=truncated,
+            lost_packets=self.lost,
+            repaired_times=self.clock.repaired,
+            sizes=len(self.sizes),
+            audio_error=self.sound.error if self.sound is not None else "",
+        )
+        tables = SourceTables(frames, packets)
+        tables.save(self.folder)
+        self.candidates.finish()
+        (self.folder / FACTS).write_text(found.to_json(), "utf-8")
+        return Decoded(found, tables)
+
+    def _window_frames(self, frames: FrameTable) -> tuple[int, int]:
+        start, end = self.window
+        times = frames.times()
+        first = 0 if start is None else int(np.searchsorted(times, start - 1e-6))
+        last = len(times) - 1 if end is None else int(np.searchsorted(times, end - 1e-6)) - 1
+        if first > last:
+            raise MediaError(
+                "media.no_frames", f"no frame between {start} s and {end} s of {frames.end(len(times) - 1)} s"
+            )
+        return first, last
+
+
+def _ignore(frames: int) -> None:
+    """Nobody wants to hear of progress."""
+
+
+def _read_through(path: str, size: int) -> tuple[str, str]:
+    """The file's sha256, and in words how it ends early. Reading it first also warms the cache for the decoder."""
+    state = hashlib.sha256()
+    try:
+        with open(path, "rb") as handle:
+            while block := handle.read(_BLOCK):
+                state.update(block)
+            return state.hexdigest(), ends_early(handle, size)
+    except OSError as error:
+        raise TransientError(f"reading `{path}` failed: {error.strerror}") from error
+
+
+def _hash_all(path: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    thumbnails = np.memmap(path, np.uint8, "r").reshape(-1, *THUMBNAIL, 3)
+    return np.concatenate([hashes(np.asarray(thumbnails[at : at + 1024])) for at in range(0, len(thumbnails), 1024)])
+
+
+@contextlib.contextmanager
+def _building(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside `folder`; leftovers of killed workers for the same source are swept."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
+        shutil.rmtree(stale, ignore_errors=True)
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary.mkdir()
+    try:
+        yield temporary
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _commit(temporary: Path, folder: Path) -> None:
+    for path in temporary.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    sync_folder(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.replace(folder)
+    sync_folder(folder.parent)

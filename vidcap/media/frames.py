@@ -1,0 +1,135 @@
+"""What the one decode pass writes down of a source: its presented frames and its packets.
+
+A frame index is the position in presentation order among the frames the decoder returns after the source's own edit
+list. Both tables are kept for good (some 40 bytes a frame before compression): cutting and checking need nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class FrameTable:
+    """The presented frames: `pts` and `duration` in units of `time_base`, ascending pts; `hash` of each thumbnail.
+
+    `duration[i]` is 0 where the container does not say. `corrupt` frames are counted and kept.
+    """
+
+    time_base: Fraction
+    pts: Int64
+    duration: Int64
+    key: Bool
+    corrupt: Bool
+    hash: npt.NDArray[np.uint64]
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+    def step(self) -> int:
+        """The median distance of neighbouring frames, in units of `time_base`; at least 1."""
+        if len(self.pts) > 1:
+            return max(1, int(np.median(np.diff(self.pts))))
+        return max(1, int(self.duration[0])) if len(self.pts) else 1
+
+    def end_pts(self, index: int) -> int:
+        """When the frame's presentation ends: the next frame's pts; for the last its duration, else the median step."""
+        if index + 1 < len(self.pts):
+            return int(self.pts[index + 1])
+        return int(self.pts[index]) + (int(self.duration[index]) or self.step())
+
+    def start(self, index: int) -> float:
+        """Seconds from the first presented frame, rounded to 1e-6."""
+        return round(float((int(self.pts[index]) - int(self.pts[0])) * self.time_base), 6)
+
+    def end(self, index: int) -> float:
+        return round(float((self.end_pts(index) - int(self.pts[0])) * self.time_base), 6)
+
+    def times(self) -> npt.NDArray[np.float64]:
+        """Seconds of every frame from the first one."""
+        base = self.pts - (self.pts[0] if len(self.pts) else 0)
+        return np.round(base.astype(np.float64) * float(self.time_base), 6)
+
+    @property
+    def vfr(self) -> bool:
+        """Whether neighbouring frames are unevenly spaced by more than one tick of rounding."""
+        gaps = np.diff(self.pts)
+        return bool(len(gaps) and (gaps.max() - gaps.min()) > max(1, 0.02 * float(np.median(gaps))))
+
+    @property
+    def fps(self) -> Fraction:
+        """Frames per second: the exact inverse of the median step for constant rates, else the mean rate."""
+        if len(self.pts) < 2:
+            return Fraction(1, 1) / (self.step() * self.time_base)
+        span = Fraction(int(self.pts[-1] - self.pts[0]), len(self.pts) - 1) * self.time_base
+        return (1 / span).limit_denominator(1001) if span else Fraction(1, 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketIndex:
+    """The video packets in decode order. `pts` and `dts` in the frame table's units; a missing dts is `NO_TIME`.
+
+    `discard` marks packets that the source's own edit list hides.
+    """
+
+    pts: Int64
+    dts: Int64
+    key: Bool
+    size: Int64
+    offset: Int64
+    discard: Bool
+
+    def __len__(self) -> int:
+        return len(self.pts)
+
+
+NO_TIME = -(2**63)
+"""Stands for a timestamp that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTables:
+    """Frame table and packet index of one source, as one pair of Parquet files."""
+
+    frames: FrameTable
+    packets: PacketIndex
+
+    def save(self, folder: Path) -> None:
+        """Write `frames.parquet` and `packets.parquet` into `folder`."""
+        f, p = self.frames, self.packets
+        meta = {b"time_base": json.dumps([f.time_base.numerator, f.time_base.denominator]).encode()}
+        frames = pa.table(
+            {"pts": f.pts, "duration": f.duration, "key": f.key, "corrupt": f.corrupt, "hash": f.hash}
+        ).replace_schema_metadata(meta)
+        packets = pa.table(
+            {
+                "pts": p.pts,
+                "dts": p.dts,
+                "key": p.key,
+                "size": p.size,
+                "offset": p.offset,
+                "discard": p.discard,
+            }
+        )
+        pq.write_table(frames, folder / "frames.parquet", compression="zstd")
+        pq.write_table(packets, folder / "packets.parquet", compression="zstd")
+
+    @classmethod
+    def load(cls, folder: Path) -> SourceTables:
+        f = pq.read_table(folder / "frames.parquet")
+        p = pq.read_table(folder / "packets.parquet")
+        base = Fraction(*json.loads((f.schema.metadata or {})[b"time_base"]))
+        frames = FrameTable(base, *(f[name].to_numpy() for name in ("pts", "duration", "key", "corrupt", "hash")))
+        packets = PacketIndex(*(p[name].to_numpy() for name in ("pts", "dts", "key", "size", "offset", "discard")))
+        return cls(frames, packets)

@@ -1,0 +1,176 @@
+"""The re-encoded cut: H.264 that plays anywhere, upright, square pixels, progressive, every presentation time kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.bitstream import BitStreamFilterContext
+
+from vidcap.media.facts import MediaFacts
+from vidcap.media.frames import FrameTable
+from vidcap.media.mp4 import ClipFile, Track
+from vidcap.media.probe import PQ_AND_HLG
+from vidcap.media.thumbnails import Thumbnailer
+
+_LIMITED = 1
+_SQUARE = Fraction(1, 100)
+
+
+def upright_size(facts: MediaFacts) -> tuple[int, int]:
+    """Width and height of the picture as it is to be shown: square pixels, turned upright, both even.
+
+    A pixel shape within 1 % of square counts as square (426×320 at 640:639 stays as it is); else the picture grows
+    along its shorter pixel side, so that nothing is thrown away.
+    """
+    width, height, sar = facts.width, facts.height, facts.sar
+    if abs(sar - 1) > _SQUARE:
+        width, height = (round(width * sar), height) if sar > 1 else (width, round(height / sar))
+    if facts.rotation % 180:
+        width, height = height, width
+    return max(2, width // 2 * 2), max(2, height // 2 * 2)
+
+
+def encode_video(
+    frames: Iterable[tuple[int, Any]],
+    table: FrameTable,
+    first: int,
+    out: ClipFile,
+    *,
+    facts: MediaFacts,
+    rate: Fraction,
+    crf: int,
+    preset: str,
+) -> npt.NDArray[np.uint8]:
+    """Encode the frames (index, picture) with times counted from frame `first`; returns N×27×48×3 thumbnails.
+
+    The thumbnails are of what the encoder was given. One thread: x264's bytes depend on the number of threads.
+    """
+    thumbnail = Thumbnailer()
+    seen: list[npt.NDArray[np.uint8]] = []
+    origin = int(table.pts[first])
+    ends: dict[int, int] = {}
+    upright: _Upright | None = None
+    track: Track | None = None
+    # The encoder writes its version and settings into the first picture; they are no part of the clip.
+    strip = BitStreamFilterContext("filter_units=remove_types=6", "h264")
+
+    def take(pictures: Iterable[Any]) -> None:
+        nonlocal track
+        for picture in pictures:
+            if track is None:
+                track = _open_encoder(picture, out, table.time_base, rate, crf, preset)
+            seen.append(thumbnail(picture))
+            picture.pict_type = 0
+            put(track, track.stream.encode(picture))
+
+    def put(to: Track, packets: Iterable[Any]) -> None:
+        for packet in packets:
+            for unit in strip.filter(packet):
+                pts = _ticks(unit.pts, unit.time_base, table.time_base)
+                to.add(unit, pts=pts, dts=_ticks(unit.dts, unit.time_base, table.time_base), duration=ends[pts] - pts)
+
+    for index, frame in frames:
+        at = int(table.pts[index]) - origin
+        ends[at] = table.end_pts(index) - origin
+        if upright is None or not upright.fits(frame):
+            if upright is not None:
+                take(upright.flush())
+            upright = _Upright(frame, facts, table.time_base)
+        frame.pts, frame.time_base = at, table.time_base
+        take(upright.turn(frame))
+    if upright is not None:
+        take(upright.flush())
+    if track is not None:
+        put(track, track.stream.encode(None))
+    return np.stack(seen) if seen else np.empty((0, 27, 48, 3), np.uint8)
+
+
+class _Upright:
+    """The filters that make a frame progressive, upright, square-pixelled, 8-bit 4:2:0 and of standard range."""
+
+    def __init__(self, frame: Any, facts: MediaFacts, time_base: Fraction) -> None:
+        self._shape = _shape(frame)
+        self._time_base = time_base
+        self._size = upright_size(facts)
+        graph = av.filter.Graph()
+        graph.threads = 1
+        steps = [
+            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=time_base)
+        ]
+        if frame.interlaced_frame:
+            steps.append(graph.add("yadif", "mode=send_frame:deint=interlaced"))
+        turns = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}.get(facts.rotation, [])
+        for turn in turns:
+            name, _, arguments = turn.partition("=")
+            steps.append(graph.add(name, arguments))
+        steps.append(self._fit(graph, frame, facts.rotation))
+        steps.append(graph.add("scale", _colours(frame)))
+        steps += [graph.add("format", "yuv420p"), graph.add("setsar", "1"), graph.add("buffersink")]
+        for one, other in itertools.pairwise(steps):
+            one.link_to(other)
+        graph.configure()
+        self._graph = graph
+
+    def _fit(self, graph: Any, frame: Any, rotation: int) -> Any:
+        """An odd row or column is cut off, not blended away; any other size is reached by scaling."""
+        width, height = (frame.height, frame.width) if rotation % 180 else (frame.width, frame.height)
+        if (width // 2 * 2, height // 2 * 2) == self._size:
+            return graph.add("crop", f"{self._size[0]}:{self._size[1]}:0:0:exact=1")
+        return graph.add("scale", f"{self._size[0]}:{self._size[1]}:flags=bicubic+accurate_rnd")
+
+    def fits(self, frame: Any) -> bool:
+        return _shape(frame) == self._shape
+
+    def turn(self, frame: Any) -> list[Any]:
+        self._graph.vpush(frame)
+        return self._pull()
+
+    def flush(self) -> list[Any]:
+        self._graph.vpush(None)
+        return self._pull()
+
+    def _pull(self) -> list[Any]:
+        pulled = []
+        while True:
+            try:
+                picture = self._graph.vpull()
+            except (av.error.BlockingIOError, av.error.EOFError):
+                return pulled
+            # yadif counts in half ticks.
+            picture.pts = _ticks(picture.pts, picture.time_base, self._time_base)
+            picture.time_base = self._time_base
+            pulled.append(picture)
+
+
+def _shape(frame: Any) -> tuple[int, int, str]:
+    return frame.width, frame.height, frame.format.name
+
+
+def _colours(frame: Any) -> str:
+    """Options of `scale` that bring HDR to standard range, RGB to BT.709, full range to limited."""
+    if int(frame.color_trc) in PQ_AND_HLG:
+        return "out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709:out_range=tv"
+    if frame.format.is_rgb:
+        return "out_color_matrix=bt709:out_range=tv"
+    return "out_range=tv"
+
+
+def _open_encoder(picture: Any, out: ClipFile, time_base: Fraction, rate: Fraction, crf: int, preset: str) -> Track:
+    options = {"preset": preset, "crf": str(crf), "threads": "1", "x264-params": "threads=1:lookahead-threads=1"}
+    track = out.encoded("libx264", rate, time_base, options)
+    context = track.stream.codec_context
+    context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p"
+    context.color_range = _LIMITED
+    for name in ("color_primaries", "color_trc", "colorspace"):
+        setattr(context, name, getattr(picture, name))
+    return track
+
+
+def _ticks(time: int, of: Fraction, to: Fraction) -> int:
+    return time if of == to else round(time * of / to)

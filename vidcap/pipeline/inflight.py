@@ -1,0 +1,72 @@
+"""Which source a step is working on: written before it starts, so that a worker's death names its item.
+
+A driver that sees a worker die submits the step again with the dead attempt's token as `blame`. Only then does the item
+named in the in-flight file count a death: a run that was stopped from outside blames nobody.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vidcap.records import Verdict
+from vidcap.store import PosixStore
+
+DEATHS = 2
+"""After so many deaths of a worker on the same item the item is poison."""
+
+
+class InFlight:
+    """The in-flight file and the death counts of one part."""
+
+    def __init__(self, folder: Path, token: str, *, blame: str = "") -> None:
+        self.store = PosixStore(folder)
+        self.token = token
+        self.deaths: dict[str, dict[str, int]] = self.store.read_json("deaths.json") or {}
+        held = self.store.read_json("inflight.json")
+        if blame and isinstance(held, dict) and held.get("token") == blame:
+            self._count(held)
+
+    def _count(self, held: dict[str, Any]) -> None:
+        trace = self.store.path("hang.txt")
+        hung = trace.is_file() and trace.stat().st_size > 0
+        found = self.deaths.setdefault(held["item"], {"died": 0, "hung": 0})
+        found["hung" if hung else "died"] += 1
+        self.store.write_json("deaths.json", self.deaths)
+        self.store.delete("inflight.json")
+
+    def verdict(self, item: str) -> Verdict | None:
+        """Whether the item may not be touched again."""
+        found = self.deaths.get(item, {})
+        if found.get("hung", 0) >= DEATHS:
+            return Verdict("quarantined", "worker_timeout", detail=f"the watchdog ended {found['hung']} workers on it")
+        if found.get("died", 0) + found.get("hung", 0) >= DEATHS:
+            return Verdict(
+                "quarantined", "worker_died", detail=f"{found['died'] + found.get('hung', 0)} workers died on it"
+            )
+        return None
+
+    @contextlib.contextmanager
+    def working_on(self, item: str, *, timeout: float | None) -> Iterator[None]:
+        """Mark the item; with a timeout a watchdog in C ends this process when the item takes longer.
+
+        The watchdog needs no interpreter lock, so it also ends a worker that hangs inside a codec.
+        """
+        self.store.write_json("inflight.json", {"item": item, "token": self.token})
+        trace = self.store.path("hang.txt")
+        with trace.open("wb") as handle:
+            if timeout is not None:
+                faulthandler.dump_traceback_later(timeout, exit=True, file=handle)
+            try:
+                yield
+            finally:
+                if timeout is not None:
+                    faulthandler.cancel_dump_traceback_later()
+        self.store.delete("hang.txt")
+        self.store.delete("inflight.json")
+
+    def clear(self) -> None:
+        self.store.delete("deaths.json")

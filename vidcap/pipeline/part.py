@@ -1,0 +1,295 @@
+"""Runs one step of one part: source by source, journalled, then committed as column files and ledger records."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vidcap.errors import InterruptedRunError, InvariantError, ItemError
+from vidcap.media.evidence import Evidence
+from vidcap.pipeline.columns import PartFolder, Row, absorb, count_clips, effective, key_of, scatter, write_stage
+from vidcap.pipeline.embeddings import PartEmbeddings
+from vidcap.pipeline.faults import guarded, verdict_of
+from vidcap.pipeline.inflight import InFlight
+from vidcap.pipeline.journal import Entry, Journal
+from vidcap.pipeline.ledger import Ledger, Record
+from vidcap.pipeline.plan import Part, Plan
+from vidcap.pipeline.resident import plan_of, ready_stage
+from vidcap.records import VERDICT_COLUMNS, Shot, Source, StageResult, Verdict, clip_key
+from vidcap.seeds import digest_of
+
+_one_at_a_time = threading.Lock()
+"""Backends are not safe to share between threads: a worker process runs one step at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What travels to a worker: small values only."""
+
+    output: str
+    config: str
+    prompt_folders: tuple[str, ...]
+    part: Part
+    stages: tuple[str, ...]
+    """The stages to run, in order: those whose record does not match, and `decode` where its evidence is gone."""
+    fingerprints: dict[str, str]
+    token: str
+    attempt: int = 1
+    blame: str = ""
+    keep_digest: str = ""
+    """For `pack`: of the part's keep-list."""
+    item_timeout: float | None = None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What comes back."""
+
+    part: int
+    stages: tuple[str, ...]
+    clips: dict[str, int] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+Progress = Callable[[str], None]
+
+
+def run_step(task: Task) -> Outcome:
+    """Run the task's stages over its part and commit them. Raises `TransientError` where another try may help."""
+    with _one_at_a_time:
+        if task.stages == ("pack",):
+            from vidcap.pipeline.packing import pack_part
+
+            return pack_part(task)
+        return _StepRun(task).run()
+
+
+def stop_file(output: Path) -> Path:
+    """Present while the driver asks its workers to stop after the source at hand."""
+    return output / "_vidcap" / "stop"
+
+
+def check_stop(output: Path) -> None:
+    if stop_file(output).exists():
+        raise InterruptedRunError("asked to stop", hint="run the same command again to continue")
+
+
+def embedding_fingerprint(plan: Plan, fingerprints: Mapping[str, str]) -> str:
+    """What embeddings were made from: the similarity backend, the spans, the decoded evidence."""
+    config = plan.config.stage("score")
+    backend = config.backend.model_dump_json() if config and config.backend else ""
+    return digest_of("embeddings", backend, fingerprints["decode"], fingerprints["trim"])
+
+
+class _StepRun:
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.output = Path(task.output)
+        self.plan = plan_of(task.config, task.prompt_folders)
+        self.folder = PartFolder(self.output, task.part.number)
+        self.embeddings = PartEmbeddings(self.folder.path, embedding_fingerprint(self.plan, task.fingerprints))
+        self.stages = {name: self._ready(name) for name in task.stages}
+        self.earlier = [name for name in self._row_stages() if name not in task.stages]
+        self.seconds: dict[str, float] = dict.fromkeys(task.stages, 0.0)
+
+    def _ready(self, name: str) -> Any:
+        return ready_stage(self.plan, name, embeddings=self.embeddings if name == "score" else None)
+
+    def _row_stages(self) -> list[str]:
+        """All stages of the pipeline up to this step that give clip columns, and are or will be on disk."""
+        last = max(self.plan.order.index(name) for name in self.task.stages)
+        return [name for name in self.plan.order[: last + 1] if name != "decode"]
+
+    def run(self) -> Outcome:
+        fingerprints = {name: self.task.fingerprints[name] for name in self.task.stages}
+        journal = Journal(self.folder.path / "journal.jsonl", fingerprints)
+        done = journal.entries()
+        flight = InFlight(self.folder.path, self.task.token, blame=self.task.blame)
+        rows_before = self._rows_before()
+        for source in self.task.part.sources:
+            check_stop(self.output)
+            if source.id in done:
+                continue
+            poison = flight.verdict(source.id)
+            with flight.working_on(source.id, timeout=self.task.item_timeout):
+                entry = self._poisoned(source, rows_before, poison) if poison else self._source(source, rows_before)
+            journal.append(entry)
+            done[source.id] = entry
+        outcome = self._commit(done)
+        journal.clear()
+        flight.clear()
+        return outcome
+
+    def _rows_before(self) -> dict[str, list[Row]] | None:
+        """Rows of earlier steps by source, or None where this step makes the rows itself."""
+        if "detect_shots" in self.task.stages:
+            return None
+        found: dict[str, list[Row]] = {source.id: [] for source in self.task.part.sources}
+        for row in self.folder.rows(self.earlier):
+            found[row["source_id"]].append(row)
+        return found
+
+    def _source(self, source: Source, rows_before: dict[str, list[Row]] | None) -> Entry:
+        evidence = Evidence(self.folder.evidence(source.id))
+        source_row: Row | None = None
+        window: tuple[int, int] | None = None
+        added: dict[str, list[Row]] = {}
+        rows = rows_before[source.id] if rows_before is not None else []
+        for name in self.task.stages:
+            started = time.perf_counter()
+            if name == "decode":
+                source_row = self._decode(source)
+                if source_row["verdict"]:
+                    return self._stopped(source, rows_before, source_row)
+                evidence = Evidence(self.folder.evidence(source.id))
+                if "detect_shots" not in self.task.stages:
+                    self._compact(evidence, rows)  # only the evidence was asked for again
+            elif name == "detect_shots":
+                try:
+                    shots = self.stages[name].run(evidence, window)
+                except ItemError as error:
+                    source_row = {**(source_row or {}), **_verdict_columns(verdict_of(name, error))}
+                    return self._stopped(source, None, source_row)
+                rows = [self._row(source, shot) for shot in shots]
+                added[name] = [{**row, **_verdict_columns(None)} for row in rows]
+                for row in rows:
+                    row["verdicts"] = {}
+            else:
+                added[name] = self._clip_stage(name, rows, evidence)
+                for row, values in zip(rows, added[name], strict=True):
+                    absorb(row, name, values)
+                if name == "trim":
+                    for row in rows:
+                        row["key"] = key_of(row)
+                    self._compact(evidence, rows)
+            self.seconds[name] += time.perf_counter() - started
+        return Entry(source.id, source_row, added)
+
+    def _decode(self, source: Source) -> Row:
+        try:
+            row: Row = self.stages["decode"].run(source, self.folder.evidence(source.id))
+            return {**row, **_verdict_columns(None)}
+        except Exception as error:  # one source's bytes may break any library; it must not take the part along
+            return {**_source_columns(source), **_verdict_columns(verdict_of("decode", error))}
+
+    def _row(self, source: Source, shot: Shot) -> Row:
+        key = clip_key(source.id, shot.first, shot.last)
+        return {
+            "source_id": source.id,
+            "part": self.task.part.number,
+            "shot_first": shot.first,
+            "shot_last": shot.last,
+            "shot_key": key,
+        }
+
+    def _clip_stage(self, name: str, rows: list[Row], evidence: Evidence) -> list[Row]:
+        """Run a stage over the rows that none of its ancestors stopped."""
+        ancestors = [stage for stage in self.plan.order if stage in self.plan.ancestors(name)]
+        alive = [index for index, row in enumerate(rows) if effective(row, ancestors) is None]
+        result = guarded(self.stages[name], [rows[index] for index in alive], lambda _: evidence)
+        if name == "score" and rows:
+            self.embeddings.flush(rows[0]["source_id"])
+            self.embeddings.forget(rows[0]["source_id"])
+        return scatter(name, rows, alive, result)
+
+    def _compact(self, evidence: Evidence, rows: Sequence[Row]) -> None:
+        """After trim only what kept spans need remains, unless the YAML keeps evidence for good."""
+        if self.plan.config.evidence.keep == "always":
+            return
+        spans = [(row["first_frame"], row["last_frame"]) for row in rows if "trim" not in row["verdicts"]]
+        evidence.keep_spans(spans)
+        evidence.drop_thumbnails()
+
+    def _poisoned(self, source: Source, rows_before: dict[str, list[Row]] | None, verdict: Verdict) -> Entry:
+        """The entry of a source that killed its worker."""
+        return self._stopped(source, rows_before, {**_source_columns(source), **_verdict_columns(verdict)})
+
+    def _stopped(self, source: Source, rows_before: dict[str, list[Row]] | None, source_row: Row) -> Entry:
+        """The entry of a source that cannot go on.
+
+        Where its clips are known from an earlier step the source stays done, and each of them is quarantined in the
+        first stage that runs now.
+        """
+        stages = [name for name in self.task.stages if name != "decode"]
+        if rows_before is None:
+            return Entry(source.id, source_row, {name: [] for name in stages})
+        rows = rows_before[source.id]
+        added = {
+            name: scatter(name, rows, [], StageResult({column: [] for column in self.plan.classes[name].gives}))
+            for name in stages
+        }
+        for values in added[stages[0]] if stages else []:
+            values.update({name: source_row[name] for name in VERDICT_COLUMNS})
+        before = {row["id"]: row for row in self.folder.sources()}
+        return Entry(source.id, before[source.id] if "decode" in self.task.stages else None, added)
+
+    def _commit(self, done: Mapping[str, Entry]) -> Outcome:
+        part, ledger = self.task.part, Ledger(self.output)
+        entries = [done[source.id] for source in part.sources]
+        for name in self.task.stages:
+            ledger.forget(part.number, name)
+        digests: dict[str, dict[str, str]] = {}
+        for name in self.task.stages:
+            if name == "decode":
+                rows = [entry.source_row or {} for entry in entries]
+                if [row.get("id") for row in rows] != [source.id for source in part.sources]:
+                    raise InvariantError(f"part {part.number}: sources went in that did not come out")
+            else:
+                rows = [row for entry in entries for row in entry.added[name]]
+            path = self.folder.stage_file(name)
+            digests[name] = {self.folder.relative(path): write_stage(path, name, rows)}
+        on_disk = [name for name in self._row_stages() if self.folder.stage_file(name).is_file()]
+        rows = self.folder.rows(on_disk)
+        sources = count_sources(self.folder.sources())
+        if sources["in"] != len(part.sources) or len({row["key"] for row in rows}) != len(rows):
+            raise InvariantError(f"part {part.number}: {sources} of {len(part.sources)} sources, or a key twice")
+        for name in self.task.stages:
+            upto = on_disk[: on_disk.index(name) + 1] if name in on_disk else []
+            clips = count_clips(rows, upto)
+            if clips["found"] != clips["rejected"] + clips["quarantined"] + clips["pending"]:
+                raise InvariantError(f"part {part.number}: clips do not add up after `{name}`: {clips}")
+            ledger.commit(
+                Record(
+                    part=part.number,
+                    stage=name,
+                    version=self.plan.classes[name].version,
+                    fingerprint=self.task.fingerprints[name],
+                    upstream={above: self.task.fingerprints[above] for above in self.plan.upstream[name]},
+                    outputs=digests[name],
+                    sources=sources,
+                    clips=clips,
+                    attempt=self.task.attempt,
+                    seconds=round(self.seconds[name], 3),
+                )
+            )
+        return Outcome(part.number, self.task.stages, count_clips(rows, on_disk), self.seconds)
+
+
+def count_sources(rows: Sequence[Row]) -> dict[str, int]:
+    counts = {"in": len(rows), "done": 0, "rejected": 0, "quarantined": 0}
+    for row in rows:
+        counts[row["verdict"] or "done"] += 1
+    return counts
+
+
+def _verdict_columns(verdict: Verdict | None) -> Row:
+    if verdict is None:
+        return {"verdict": "", "reason": "", "value": float("nan"), "detail": ""}
+    value = float("nan") if verdict.value is None else verdict.value
+    return {"verdict": verdict.kind, "reason": verdict.reason, "value": value, "detail": verdict.detail[:500]}
+
+
+def _source_columns(source: Source) -> Row:
+    """The source row of one that gave no facts."""
+    return {
+        "id": source.id,
+        "row": source.row,
+        "uri": source.uri,
+        "bytes": source.bytes,
+        "license": source.license,
+        "meta": source.meta,
+    }

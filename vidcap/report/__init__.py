@@ -1,0 +1,1 @@
+"""What a run did: funnel, reasons, data card."""

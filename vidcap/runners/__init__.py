@@ -1,0 +1,1 @@
+"""What carries steps to workers: Dask, or the driver itself."""

@@ -1,0 +1,142 @@
+"""Runs steps on Dask: a local cluster whose nannies restart crashed workers, or a cluster that runs already."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+from dataclasses import replace
+from typing import Any
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
+from distributed.scheduler import KilledWorker
+
+from vidcap.errors import UsageError
+from vidcap.pipeline.config import RunnerConfig
+from vidcap.pipeline.part import Task, run_step
+from vidcap.runners.base import Result, WorkerLostError
+
+CPU = "cpu"
+"""The pool that every worker offers unless it names pools of its own."""
+
+SETTINGS = {
+    # A lost worker is the driver's business at once: it names the item to blame before anybody touches it again.
+    "distributed.scheduler.allowed-failures": 0,
+    "distributed.worker.memory.pause": False,
+    "distributed.scheduler.worker-saturation": 1.0,
+    "distributed.comm.timeouts.connect": "30s",
+    "distributed.admin.tick.limit": "60s",
+}
+
+
+class IgnoreInterrupt(WorkerPlugin):  # type: ignore[misc]  # distributed carries no types
+    """Ctrl-C reaches the whole process group; workers finish their item, the driver decides."""
+
+    name = "vidcap-ignore-interrupt"
+
+    def setup(self, worker: Any) -> None:
+        del worker
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class DaskRunner:
+    promises = ""
+
+    def __init__(self, config: RunnerConfig) -> None:
+        self._stack = contextlib.ExitStack()
+        self._stack.enter_context(dask.config.set(SETTINGS))
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        try:
+            self._client = self._connect(config)
+            self._client.register_plugin(IgnoreInterrupt())
+            self._offers = self._pools()
+        except BaseException:
+            self._stack.close()
+            raise
+        self._ended: queue.SimpleQueue[tuple[Task, Any]] = queue.SimpleQueue()
+        self._running: dict[str, Any] = {}
+
+    def _connect(self, config: RunnerConfig) -> Any:
+        if config.scheduler is not None:
+            try:
+                return self._stack.enter_context(Client(config.scheduler, timeout="20s"))
+            except (OSError, ValueError) as error:
+                raise UsageError(
+                    f"no Dask scheduler answers at `{config.scheduler}`", hint="start one with `dask scheduler`"
+                ) from error
+        pools = {CPU: config.workers, **config.pools}
+        limit = "auto" if config.memory_limit == "auto" else config.memory_limit
+        workers = {
+            f"{pool}-{index}": {
+                "cls": Nanny,
+                "options": {"nthreads": 1, "resources": {pool: 1}, "memory_limit": limit, "dashboard_address": None},
+            }
+            for pool, count in pools.items()
+            for index in range(count)
+        }
+        address = "127.0.0.1:0" if config.dashboard else None
+        scheduler = {
+            "cls": Scheduler,
+            "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": address, "dashboard": config.dashboard},
+        }
+        cluster = self._stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
+        client = self._stack.enter_context(Client(cluster))
+        client.wait_for_workers(len(workers), timeout="120s")
+        return client
+
+    def _pools(self) -> dict[str, int]:
+        """Pool → how many steps it can work on at a time. A worker without resources offers `cpu`."""
+        offers: dict[str, int] = {}
+        for worker in self._client.scheduler_info(n_workers=-1)["workers"].values():
+            resources = worker.get("resources") or {CPU: 1}
+            for pool in resources:
+                offers[pool] = offers.get(pool, 0) + 1
+        return offers
+
+    def window(self, pool: str) -> int:
+        if pool not in self._offers:
+            here = ", ".join(sorted(self._offers)) or "none"
+            raise UsageError(
+                f"no worker offers the pool `{pool}`",
+                hint=f"pools here: {here}; set `runner.pools`, or start workers with --resources {pool}=1",
+            )
+        # One in work and one waiting per worker: a worker never idles, and a lost one takes little along.
+        return 2 * self._offers[pool]
+
+    def submit(self, task: Task, pool: str) -> None:
+        plain = pool == CPU and not any(
+            worker.get("resources") for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()
+        )
+        future = self._client.submit(
+            run_step,
+            replace(task),
+            key=f"vidcap-{task.token}",
+            pure=False,
+            retries=0,
+            resources=None if plain else {pool: 1},
+        )
+        self._running[future.key] = future
+        future.add_done_callback(lambda done: self._ended.put((task, done)))
+
+    def wait(self, seconds: float) -> list[Result]:
+        results: list[Result] = []
+        with contextlib.suppress(queue.Empty):
+            results.append(self._result(*self._ended.get(timeout=seconds)))
+            while True:
+                results.append(self._result(*self._ended.get_nowait()))
+        return results
+
+    def _result(self, task: Task, future: Any) -> Result:
+        self._running.pop(future.key, None)
+        if future.status == "finished":
+            return task, future.result()
+        error = future.exception() if future.status == "error" else None
+        if isinstance(error, KilledWorker) or error is None:
+            return task, WorkerLostError(f"the worker of part {task.part.number} is gone")
+        return task, error
+
+    def close(self) -> None:
+        self._stack.close()

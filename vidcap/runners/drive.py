@@ -1,0 +1,219 @@
+"""Drives a run from plan to shards: parts through their steps, then selection over all, then packing."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+import uuid
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vidcap.errors import InterruptedRunError, InvariantError, TransientError, UsageError
+from vidcap.pipeline.part import Outcome, Task, stop_file
+from vidcap.pipeline.plan import Part, Plan, Step
+from vidcap.pipeline.schedule import due_steps
+from vidcap.pipeline.selection import PackDue, run_selection
+from vidcap.runners.base import Runner, WorkerLostError
+from vidcap.runners.failures import Failures
+
+GRACE_SECONDS = 120.0
+"""How long a stopping run waits for the sources its workers have in hand."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """What a run did."""
+
+    stages_run: Counter[str] = field(default_factory=Counter)
+    """Stage → parts in which it was executed."""
+    seconds: Counter[str] = field(default_factory=Counter)
+    failed: dict[int, str] = field(default_factory=dict)
+    """Parts given up, with the last error."""
+    selected: bool = False
+
+
+Listener = Callable[[str, dict[str, Any]], None]
+"""Told what happens: `phase`, `part` (done), `retry`, `failed`, `tick`."""
+
+
+class Drive:
+    def __init__(
+        self,
+        plan: Plan,
+        parts: Sequence[Part],
+        output: Path,
+        runner: Runner,
+        *,
+        listener: Listener = lambda event, facts: None,
+        retry_failed: bool = False,
+    ) -> None:
+        self.plan = plan
+        self.parts = {part.number: part for part in parts}
+        self.output = output
+        self.runner = runner
+        self.listen = listener
+        self.summary = Summary()
+        self.failures = Failures(output)
+        if retry_failed:
+            self.failures.clear()
+        self._config = plan.config.model_dump_json()
+        self._run = uuid.uuid4().hex[:12]
+        self._tokens = itertools.count()
+        self._stopping = threading.Event()
+        self._deadline = 0.0
+        self.signal = 0
+        """The signal that asked to stop, 0 for none."""
+
+    def run(self) -> Summary:
+        """Raises `InterruptedRunError` when asked to stop; what is done is committed."""
+        stop_file(self.output).unlink(missing_ok=True)
+        self._check_pools()
+        with self._signals():
+            self.listen("phase", {"phase": "parts"})
+            self._through(
+                {number: deque(due_steps(self.plan, part, self.output)) for number, part in self.parts.items()}
+            )
+            self._select_and_pack()
+        return self.summary
+
+    def _check_pools(self) -> None:
+        """A pool that no worker offers would wait for ever: refuse before anything runs."""
+        steps = [*self.plan.steps, *([self.plan.pack_step] if self.plan.pack_step else [])]
+        for pool in {step.pool for step in steps}:
+            self.runner.window(pool)
+
+    def _select_and_pack(self) -> None:
+        if "select" not in self.plan.order and "pack" not in self.plan.order:
+            return
+        self.summary.failed.update({n: e for n, e in self.failures.parts().items() if n in self.parts})
+        self.listen("phase", {"phase": "select"})
+        selection = run_selection(self.plan, list(self.parts.values()), self.output, failed=set(self.summary.failed))
+        if selection is None:
+            return  # refused: parts have failed and the options do not allow to go on
+        self.summary.selected = True
+        self.summary.stages_run["select"] += selection.executed
+        step = self.plan.pack_step
+        if step is None:
+            return
+        self.listen("phase", {"phase": "pack", "parts": len(selection.due)})
+        self._through({due.part: deque([step]) for due in selection.due}, {due.part: due for due in selection.due})
+        selection.finish()
+
+    def _through(self, steps: dict[int, deque[Step]], packing: dict[int, PackDue] | None = None) -> None:
+        """Take every part through its steps; a bounded window per pool, started parts first."""
+        given_up = self.failures.parts()
+        todo = {n: queue for n, queue in sorted(steps.items()) if queue and n not in given_up}
+        self.listen("todo", {"numbers": list(todo)})
+        waiting: deque[tuple[int, Step]] = deque((number, queue.popleft()) for number, queue in todo.items())
+        in_work: Counter[str] = Counter()
+        pools: dict[str, str] = {}
+        while waiting or pools:
+            held: deque[tuple[int, Step]] = deque()
+            while waiting and not self._stopping.is_set():
+                number, step = waiting.popleft()
+                if in_work[step.pool] >= self.runner.window(step.pool):
+                    held.append((number, step))
+                    continue
+                task = self._task(number, step, packing)
+                in_work[step.pool] += 1
+                pools[task.token] = step.pool
+                self.runner.submit(task, step.pool)
+                if self.runner.promises:
+                    break  # inline: this process works on it in `wait`
+            waiting.extendleft(reversed(held))
+            if not pools:
+                break
+            for task, result in self.runner.wait(0.5):
+                pool = pools.pop(task.token)
+                in_work[pool] -= 1
+                again = self._ended(task, result, pool)
+                if again is not None:
+                    in_work[pool] += 1
+                    pools[again.token] = pool
+                    self.runner.submit(again, pool)
+                elif isinstance(result, Outcome) and todo[task.part.number]:
+                    waiting.appendleft((task.part.number, todo[task.part.number].popleft()))
+            self.listen("tick", {})
+            if self._stopping.is_set() and time.monotonic() > self._deadline:
+                break
+        if self._stopping.is_set():
+            raise InterruptedRunError("stopped", hint="run the same command again to continue")
+
+    def _task(self, number: int, step: Step, packing: dict[int, PackDue] | None) -> Task:
+        part = self.parts[number]
+        due = packing[number] if packing is not None else None
+        fingerprints = self.plan.fingerprints(part)
+        if due is not None:
+            fingerprints = {**fingerprints, "pack": due.fingerprint}
+        return Task(
+            output=str(self.output),
+            config=self._config,
+            prompt_folders=tuple(str(folder) for folder in self.plan.prompt_folders),
+            part=part,
+            stages=step.stages,
+            fingerprints=fingerprints,
+            token=self._token(),
+            keep_digest=due.keep_digest if due is not None else "",
+            item_timeout=None if self.runner.promises else self.plan.config.runner.item_timeout,
+        )
+
+    def _token(self) -> str:
+        return f"{self._run}-{next(self._tokens)}"
+
+    def _ended(self, task: Task, result: Outcome | BaseException, pool: str) -> Task | None:
+        """Book an outcome; returns the task to submit again, if any."""
+        del pool
+        number = task.part.number
+        if isinstance(result, Outcome):
+            for stage in result.stages:
+                self.summary.stages_run[stage] += 1
+                self.summary.seconds[stage] += result.seconds.get(stage, 0.0)
+            self.listen("part", {"part": number, "stages": result.stages, "clips": result.clips})
+            return None
+        if isinstance(result, UsageError | InvariantError):
+            raise result
+        if isinstance(result, InterruptedRunError) or self._stopping.is_set():
+            return None
+        lost = isinstance(result, WorkerLostError)
+        # A lost worker blames an item; the item is out after two deaths, so such a part may need a few tries more.
+        limit = self.plan.config.runner.attempts + (2 * len(task.part.sources) if lost else 0)
+        if task.attempt < limit and isinstance(result, WorkerLostError | TransientError | OSError | MemoryError):
+            self.listen("retry", {"part": number, "attempt": task.attempt, "error": str(result)})
+            return replace(task, token=self._token(), attempt=task.attempt + 1, blame=task.token if lost else "")
+        message = f"{type(result).__name__}: {result}"
+        self.failures.add(number, message)
+        self.summary.failed[number] = message
+        self.listen("failed", {"part": number, "error": message})
+        return None
+
+    @contextmanager
+    def _signals(self) -> Any:
+        """The first SIGINT or SIGTERM asks for an orderly stop, the second is obeyed at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(number: int, frame: Any) -> None:
+            del frame
+            if self._stopping.is_set():
+                raise KeyboardInterrupt
+            self.signal = number
+            self._deadline = time.monotonic() + GRACE_SECONDS
+            self._stopping.set()
+            stop_file(self.output).parent.mkdir(parents=True, exist_ok=True)
+            stop_file(self.output).touch()
+            self.listen("stopping", {"signal": number})
+
+        before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            stop_file(self.output).unlink(missing_ok=True)

@@ -1,0 +1,1 @@
+"""The shard format: schema, writer, reader, validation. The contract between pipeline and trainer."""

@@ -1,0 +1,1 @@
+"""The steps a clip walks through, one file each."""

@@ -1,0 +1,134 @@
+"""Whether a language model's answer is a usable fused caption, after taking off what models like to put around it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from vidcap.backends.sentences import sentences, without_quoted, words
+from vidcap.prompts import PLACEHOLDER, Prompt, plain
+
+MISSING = "(none)"
+"""What stands in a prompt for a caption that the clip does not have."""
+ECHO_WORDS = 8
+"""As many words in a row out of the prompt's own text are an echo; ordinary sentences share fewer."""
+
+_END_MARKS = re.compile(r"(</s>|<\|[a-z_]+\|>|###)")
+_PAIRS = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"), ("**", "**"), ("*", "*"), ("_", "_"))
+_OPENING_TALK = re.compile(
+    r"(sure|certainly|of course|okay|ok|absolutely|great|understood|no problem|sorry)\s*[,.!:–—-]"
+    r"|here(['’]s| is| are)\b[^.]{0,60}(\b(sentence|caption|description|summary|version|result)\b|:)"
+    r"|(the )?((fused|combined|merged|final|resulting|following) )?"
+    r"(sentence|caption|answer|output|response|result|summary|note|translation|assistant|human|user)\s*:"
+    r"|based on the (given|provided|above|two|three|descriptions?|captions?|inputs?|information)"
+    r"|(i['’]m|i am|we are) (sorry|unable|an ai)|i (can ?not|can['’]t|apologi[sz]e)|as an? (ai|expert|language model)\b"
+    r"|please (provide|note)|without (more|further|additional) (information|context)",
+    re.IGNORECASE,
+)
+_TALK = re.compile(
+    r"\b(language model|as an ai|i hope this|let me know|(the|this|both|these|two|three|given|provided) "
+    r"((picture|sound|video|audio|visual|vision|speech|given|provided|input) )?"
+    r"(captions|descriptions|instructions|inputs|prompts?)"
+    r"|(picture|sound|audio|vision|video) (caption|description)s?)\b",
+    re.IGNORECASE,
+)
+_FINISHED = re.compile(r"""[.!?…]["'”’»)]*\Z""")
+
+
+@dataclass(frozen=True)
+class AnswerCheck:
+    """The rules for the answers to one prompt. `max_words` 0 means no limit."""
+
+    prompt: Prompt
+    min_words: int
+    max_words: int
+
+    def clean(self, answer: str) -> str:
+        """The answer without lead-in, end marks, surrounding quotes and line breaks at its ends; lines stay lines."""
+        text = _END_MARKS.split(answer.strip(), maxsplit=1)[0] if not _END_MARKS.match(answer.strip()) else ""
+        lines = [line for line in (plain(line) for line in text.splitlines()) if line]
+        text = "\n".join(lines)
+        lead_in = self.prompt.lead_in
+        before = ""
+        while before != text:
+            before = text
+            if lead_in and text.casefold().startswith(lead_in.casefold()):
+                text = text[len(lead_in) :].strip()
+            text = _unwrapped(text).strip()
+        return text
+
+    def fault(self, text: str, inputs: Mapping[str, str]) -> str:
+        """What is wrong with a cleaned answer, or "". `inputs`: slot → caption the prompt was rendered with."""
+        said = words(text)
+        if not said:
+            return "empty"
+        bare = without_quoted(text)
+        if _OPENING_TALK.match(bare) or _TALK.search(bare):
+            return "talks about the task"
+        if self._echoes(text, said):
+            return "repeats the prompt"
+        if "\n" in text or len(sentences(text)) != 1:
+            return "not one sentence"
+        if not _FINISHED.search(text):
+            return "breaks off"
+        given = [words(value) for value in inputs.values() if value and value != MISSING]
+        if said in given:
+            return "copies one caption"
+        if len(given) > 1 and _concatenates(said, given):
+            return "joins the captions"
+        if len(said) < self.min_words:
+            return f"only {len(said)} words"
+        if self.max_words and len(said) > self.max_words:
+            return f"{len(said)} words"
+        return ""
+
+    def _echoes(self, text: str, said: list[str]) -> bool:
+        folded = text.casefold()
+        if MISSING in folded or any(label in folded for label in self._labels):
+            return True
+        runs = (tuple(said[at : at + ECHO_WORDS]) for at in range(len(said) - ECHO_WORDS + 1))
+        return any(run in self._runs for run in runs)
+
+    @cached_property
+    def _runs(self) -> frozenset[tuple[str, ...]]:
+        """Every run of `ECHO_WORDS` words of the body; none reaches over a slot, whose words may be used."""
+        found: set[tuple[str, ...]] = set()
+        # `split` with one group gives text, slot, text, slot …
+        for piece in PLACEHOLDER.split(self.prompt.body)[::2]:
+            said = words(piece)
+            found.update(tuple(said[at : at + ECHO_WORDS]) for at in range(len(said) - ECHO_WORDS + 1))
+        return frozenset(found)
+
+    @cached_property
+    def _labels(self) -> tuple[str, ...]:
+        """What stands before a slot on its line, e.g. `picture description:`."""
+        lines = (line for line in self.prompt.body.splitlines() if PLACEHOLDER.search(line))
+        labels = (PLACEHOLDER.split(line)[0].strip().casefold() for line in lines)
+        return tuple(label for label in labels if label.endswith(":"))
+
+
+def _unwrapped(text: str) -> str:
+    """Without a pair of quotes or emphasis marks around the whole of it."""
+    for opening, closing in _PAIRS:
+        inner = text[len(opening) : len(text) - len(closing)]
+        if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
+            # `"Stop," he says, "or I shoot."` only looks wrapped.
+            if opening in inner or closing in inner:
+                continue
+            return inner
+    return text
+
+
+def _concatenates(said: list[str], given: list[list[str]]) -> bool:
+    """Whether the answer is the captions in any order with at most "and" between them."""
+    left = [word for word in said if word != "and"]
+    rest = sorted(given, key=len, reverse=True)
+    while rest:
+        head = next((item for item in rest if item and left[: len(item)] == [w for w in item if w != "and"]), None)
+        if head is None:
+            return False
+        left = left[len(head) :]
+        rest.remove(head)
+    return not left
