@@ -220,7 +220,9 @@ def music(seconds: float, random: Random) -> Float:
         if "drums" in parts:
             n = int(0.15 * RATE)
             t = np.arange(n) / RATE
-            hit = np.sin(2 * np.pi * 60 * t) * np.exp(-t * 25) if i % 2 == 0 else random.normal(size=n) * np.exp(-t * 40)
+            hit = (
+                np.sin(2 * np.pi * 60 * t) * np.exp(-t * 25) if i % 2 == 0 else random.normal(size=n) * np.exp(-t * 40)
+            )
             start = int(at * RATE)
             out[start : start + n] += 0.8 * hit
     return out[: round(seconds * RATE)]
@@ -254,7 +256,10 @@ def room(x: Float, random: Random) -> Float:
     if random.random() < 0.5:
         x = band(x, random.choice([20, 80, 200]), random.choice([3400, 5000, 7000]))
     x = x / (np.abs(x).max() + 1e-9)
-    x = x + 10 ** (random.uniform(-75, -40) / 20) * coloured_noise(len(x) / RATE, random, random.uniform(0, 2))[: len(x)]
+    x = (
+        x
+        + 10 ** (random.uniform(-75, -40) / 20) * coloured_noise(len(x) / RATE, random, random.uniform(0, 2))[: len(x)]
+    )
     return x / np.abs(x).max() * 10 ** (random.uniform(-30, -0.5) / 20)
 
 
@@ -277,7 +282,11 @@ def render(speech: list[Float], songs: list[Float], random: Random, kind: str) -
 
     if kind == "silence":
         hush = coloured_noise(seconds, random, 1.0)
-        return Sound((hush / np.abs(hush).max() * 10 ** (random.uniform(-90, -62) / 20)).astype(np.float32), frozenset({"silence"}), kind)
+        return Sound(
+            (hush / np.abs(hush).max() * 10 ** (random.uniform(-90, -62) / 20)).astype(np.float32),
+            frozenset({"silence"}),
+            kind,
+        )
     first, _, second = kind.partition("+")
     x = make(first)
     if second:
@@ -317,5 +326,3 @@ def corpus(count: int, half: int, speech_folders: list[Path], music_folders: lis
     # Recordings weigh as much as synthesised voices.
     speech = made + recordings * max(1, round(len(made) / max(1, len(recordings))))
     return [render(speech, songs, random, KINDS[i % len(KINDS)]) for i in range(count)]
-
-

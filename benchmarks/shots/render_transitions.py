@@ -79,8 +79,8 @@ def render_all(pieces: list[Piece], seed: int, count: int) -> Iterator[Rendered]
 
 
 def render(pieces: list[Piece], rng: np.random.Generator) -> Rendered:
-    """One clip of 1 to 5 shots; one in six is a single shot, where every boundary reported is a false one."""
-    shots = 1 if rng.random() < 1 / 6 else int(rng.integers(2, 6))
+    """One clip of 1 to 5 shots; two in five are a single shot, where every reported boundary is a false one."""
+    shots = 1 if rng.random() < 0.4 else int(rng.integers(2, 6))
     clip = Rendered(np.zeros((0, HEIGHT, WIDTH, 3), np.uint8))
     out = np.zeros((0, HEIGHT, WIDTH, 3), np.float32)
     before: Piece | None = None

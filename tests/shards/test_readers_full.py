@@ -41,8 +41,6 @@ def test_hf_datasets_reads_every_sample_with_the_declared_types(
     assert loaded.num_rows == 10
     assert ("flac" in loaded.features) == flac
     loaded = loaded.cast_column("mp4", datasets.Video(decode=False))
-    if flac:
-        loaded = loaded.cast_column("flac", datasets.Audio(decode=False))
     rows = list(loaded)
     for number, row in enumerate(rows):
         texts = {"s": "so it moves"} if number >= SILENT_FIRST else {}
@@ -51,10 +49,11 @@ def test_hf_datasets_reads_every_sample_with_the_declared_types(
         assert row["json"] == wanted
         assert row["txt"] == wanted["captions"]["v"]
         assert row["mp4"]["bytes"] == factory.tiny_mp4()
-        assert not flac or row["flac"]["bytes"] == factory.tiny_flac()
+        assert not flac or row["flac"] == factory.tiny_flac()
     assert rows[-1]["json"]["transcript"]["words"] == [{"start": 0.1, "end": 0.4, "word": "bar", "p": 0.9}]
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files to the collector
 def test_webloader_reads_every_sample(run: tuple[Path, bool]) -> None:
     pytest.importorskip("torch")
     import webdataset as wds

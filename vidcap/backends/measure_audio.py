@@ -34,6 +34,8 @@ AUDIO_FIELDS = (
     "flatness",  # spectral flatness 200-7000 Hz, 0 (lines) to 1 (white), mean over time
     "line",  # share of the energy within 40 Hz of the strongest line, mean over time
     "line_drift",  # semitones, standard deviation of the strongest line over time
+    "pauses",  # share of the frames more than 25 dB below the loudest tenth
+    "pitch",  # Hz, median of the voiced frames; NaN where under a tenth of the loud ones are voiced
     "speech",  # logit: somebody speaks
     "music",  # logit: music plays
 )
@@ -66,10 +68,10 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
     windows = windows_of(np.nan_to_num(audio), parity)
     peak = float(np.abs(windows).max()) if has_audio and windows.size else 0.0
     if peak <= 10 ** (SILENT_PEAK_DBFS / 20):
-        return np.asarray([0, FLOOR_DB, 0, 0, 0, 0, 0, -10, -10], np.float32)
+        return np.asarray([0, FLOOR_DB, 0, 0, 0, 0, 0, 1, np.nan, -10, -10], np.float32)
     levels = _decibels(np.sqrt(np.mean(np.square(windows, dtype=np.float64), axis=1)))
     spectra = _spectra(windows)
-    power, frame_levels, _ = spectra
+    power, frame_levels, correlation = spectra
     loud = frame_levels > max(frame_levels.max() - 35.0, -70.0)
     share, drift = _strongest_line(power, loud)
     flat = _flatness(power)
@@ -82,6 +84,8 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
         flat[loud].mean() if loud.any() else flat.mean(),
         share,
         drift,
+        (frame_levels < np.percentile(frame_levels, 90) - 25).mean(),
+        _voice_pitch(correlation[loud]),
         *logit,
     )
     return np.asarray(values, np.float32)
@@ -186,6 +190,15 @@ def _pitch(correlation: Float32) -> tuple[Float32, Float32]:
     near = rising & falling & (span > 0.9 * strength[..., None])
     period = np.where(near.any(axis=-1), near.argmax(axis=-1), best) + low
     return 12 * np.log2(RATE / period), np.clip(strength, 0.0, 1.0)
+
+
+def _voice_pitch(correlation: Float32) -> float:
+    """Median pitch in Hz of the voiced ones among T×513 frames; NaN for under a tenth of them."""
+    if not len(correlation):
+        return float("nan")
+    pitch, strength = _pitch(correlation)
+    voiced = strength > 0.6
+    return float(2 ** (np.median(pitch[voiced]) / 12)) if voiced.mean() > 0.1 else float("nan")
 
 
 def _flatness(power: Float32) -> Float32:

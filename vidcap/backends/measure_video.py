@@ -32,9 +32,11 @@ VIDEO_FIELDS = (
     "contrast",  # standard deviation of luma inside a frame, mean over frames
     "chroma",  # mean Oklab chroma, 0 (grey) to about 0.3
     "chroma_peak",  # its 95th percentile
-    "change",  # mean absolute luma difference of neighbouring frames, 0-255; NaN for a single frame
+    "change",  # mean absolute luma difference of neighbouring frames, their means aside; NaN for a single frame
     "pace",  # the same per second: a lower bound of the motion between the frames; NaN for a single frame
+    "largest",  # share of the commonest colour, 0-1
     *COLOURS,  # share of the picture, 0-1
+    *(f"sure_{name}" for name in COLOURS),  # share of what nobody would call another colour
     *(f"top_{name}" for name in COLOURS),  # share of the upper third
     *(f"bottom_{name}" for name in COLOURS),  # share of the lower third
 )
@@ -54,13 +56,14 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
     luma = small.astype(np.float32) @ np.asarray([0.299, 0.587, 0.114], np.float32)
     halved = luma.reshape(len(luma), RASTER[1] // 2, 2, RASTER[0] // 2, 2).mean(axis=(2, 4))
     level = luma.mean(axis=(1, 2))
-    steps = np.abs(np.diff(halved, axis=0)).mean(axis=(1, 2))
+    # A change of light is another claim than a change of what is seen.
+    steps = np.abs(np.diff(halved - level[:, None, None], axis=0)).mean(axis=(1, 2))
     gaps = np.maximum(np.diff(np.asarray(times, np.float64)), 1e-3)
     index = small.astype(np.int64) * LEVELS // 256
     cell = (index[..., 0] * LEVELS + index[..., 1]) * LEVELS + index[..., 2]
     names, chroma = _tables()
     shares, chromas = names[cell], chroma[cell]
-    third = RASTER[1] // 3
+    whole, third = shares.mean(axis=(0, 1, 2)), RASTER[1] // 3
     values = (
         level.mean(),
         _change(level),
@@ -69,7 +72,9 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
         np.percentile(chromas, 95),
         steps.mean() if len(steps) else np.nan,
         steps.sum() / gaps.sum() if len(steps) else np.nan,
-        *shares.mean(axis=(0, 1, 2)),
+        whole.max(),
+        *whole,
+        *(shares > _SURE).mean(axis=(0, 1, 2)),
         *shares[:, :third].mean(axis=(0, 1, 2)),
         *shares[:, -third:].mean(axis=(0, 1, 2)),
     )
@@ -127,7 +132,7 @@ def colour_membership(lightness: Float64, chroma: Float64, hue: Float64) -> Floa
     out = {name: np.zeros_like(lightness) for name in COLOURS}
     out["black"] = 1 - _ramp(lightness + 0.3 * chroma, 0.22, 0.30)
     seen = 1 - out["black"]
-    coloured = seen * _ramp(chroma, 0.025, 0.05)
+    coloured = seen * _ramp(chroma, 0.018, 0.055)
     plain = seen - coloured
     out["white"] = plain * _ramp(lightness, 0.88, 0.94)
     out["grey"] = plain - out["white"]
@@ -140,7 +145,7 @@ def colour_membership(lightness: Float64, chroma: Float64, hue: Float64) -> Floa
     out["red"] = red + pinkish * (1 - _ramp(lightness, 0.45, 0.55))
     out["brown"] = reddish * (1 - _ramp(chroma, 0.08, 0.12)) * (1 - _ramp(lightness, 0.70, 0.78))
     light = _ramp(lightness, 0.66, 0.74)
-    out["orange"] = orangish * _ramp(chroma, 0.115, 0.145) * light
+    out["orange"] = orangish * _ramp(chroma, 0.10, 0.15) * _ramp(lightness, 0.54, 0.72)
     rest = orangish - out["orange"]
     out["beige"] = rest * light
     out["brown"] += rest - rest * light
@@ -154,7 +159,8 @@ def colour_membership(lightness: Float64, chroma: Float64, hue: Float64) -> Floa
 
 
 _HUE_EDGES = (338.0, 14.0, 40.0, 82.0, 113.0, 168.0, 204.0, 281.0)
-_EDGE_WIDTH = 8.0
+_EDGE_WIDTH = 14.0
+_SURE = 0.8
 
 
 def _ramp(x: Float64, low: float, high: float) -> Float64:

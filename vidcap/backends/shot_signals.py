@@ -6,7 +6,7 @@ frames alone and not on how the frames were gathered into chunks.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,7 @@ WINDOWS = (4, 8, 12, 16, 24, 32, 48)
 def luma(thumbnails: UInt8) -> UInt8:
     """n×27×48×3 RGB → n×27×48, weights 2, 5, 1 eighths."""
     wide = thumbnails.astype(np.uint16)
-    return ((wide[..., 0] * 2 + wide[..., 1] * 5 + wide[..., 2]) >> 3).astype(np.uint8)
+    return np.asarray((wide[..., 0] * 2 + wide[..., 1] * 5 + wide[..., 2]) >> 3, np.uint8)
 
 
 def levelled(grey: UInt8) -> UInt8:
@@ -35,7 +35,7 @@ def levelled(grey: UInt8) -> UInt8:
     total, squares = frames.sum((1, 2), keepdims=True), (frames * frames).sum((1, 2), keepdims=True)
     mean = total / n
     deviation = np.sqrt(np.maximum(squares / n - mean * mean, 0))
-    return np.clip((frames - mean) / (deviation + 6) * 45 + 128, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip((frames - mean) / (deviation + 6) * 45 + 128, 0, 255), np.uint8)
 
 
 def motion_residual(a: UInt8, b: UInt8) -> Float64:
@@ -93,9 +93,15 @@ def spread(values: Cells) -> tuple[Float64, Float64]:
     return total.sum(1) / (3 * n), np.sqrt(variance)
 
 
+def step_sizes(values: Cells) -> Float64:
+    """Root mean square difference of each frame from the one before, levels; n-1 values."""
+    own, next_to = _products(values, 0), _products(values, 1)
+    return np.asarray(np.sqrt((own[:-1] + own[1:] - 2 * next_to).sum(1) / (BLOCKS * VALUES)), np.float64)
+
+
 def _products(values: Cells, lag: int) -> Float64:
     """Inner products of every frame with the one `lag` later, per block. Exact: below 2^24."""
-    return np.einsum("nbd,nbd->nb", values[: len(values) - lag], values[lag:]).astype(np.float64)
+    return np.asarray(np.einsum("nbd,nbd->nb", values[: len(values) - lag], values[lag:]), np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,20 +123,27 @@ class Change:
     area: Float64
     """Share of blocks that change by 15 levels or more."""
 
+    def __len__(self) -> int:
+        return len(self.chord)
+
+    def head(self, n: int) -> Change:
+        """The first `n` values, kept small."""
+        return Change(**{f.name: getattr(self, f.name)[:n].astype(np.float32) for f in fields(self)})
+
+    @classmethod
+    def join(cls, parts: list[Change]) -> Change:
+        """The changes of neighbouring chunks behind one another."""
+        none = [np.zeros(0, np.float32)]
+        return cls(**{f.name: np.concatenate(none + [getattr(part, f.name) for part in parts]) for f in fields(cls)})
+
 
 class Gram:
     """Inner products of the frames of a chunk at the lags needed; all changes are computed from them."""
 
     def __init__(self, values: Cells) -> None:
         self.n = len(values)
-        lags = {0, 1} | {window * quarter // 4 for window in WINDOWS for quarter in (1, 2, 3, 4)}
+        lags = {0} | {window * quarter // 4 for window in WINDOWS for quarter in (1, 2, 3, 4)}
         self._at = {lag: _products(values, lag) for lag in sorted(lags) if lag < self.n}
-
-    def steps(self) -> Float64:
-        """Root mean square difference of each frame from the one before, levels; n-1 values."""
-        own = self._at[0]
-        squares = own[:-1] + own[1:] - 2 * self._at[1] if self.n > 1 else np.zeros((0, BLOCKS))
-        return np.sqrt(squares.sum(1) / (BLOCKS * VALUES))
 
     def change(self, window: int) -> Change:
         """The changes over `window` frames; n - window values (n > window)."""

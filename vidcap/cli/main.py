@@ -17,8 +17,12 @@ VERBS = {
     "run": ("vidcap.cli.run", "run", "Run a pipeline over a folder or manifest; run again to continue."),
     "plan": ("vidcap.cli.run", "plan", "Check a pipeline and show what it would do; touches nothing."),
     "report": ("vidcap.cli.report", "report", "What a run did: sources, clips, reasons."),
-    "validate": ("vidcap.cli.look", "validate", "Check shards against the format; with --media also every clip."),
-    "inspect": ("vidcap.cli.look", "inspect", "Look at samples in the terminal."),
+    "validate": (
+        "vidcap.cli.look",
+        "validate_command",
+        "Check shards against the format; with --media also every clip.",
+    ),
+    "inspect": ("vidcap.cli.look", "inspect_command", "Look at samples in the terminal."),
     "shots": ("vidcap.cli.shots", "shots", "Find the shots of media files."),
     "backends": ("vidcap.cli.backends", "backends", "List the backends by role."),
 }

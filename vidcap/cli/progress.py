@@ -50,7 +50,7 @@ class Talk:
 
     def say(self, text: str) -> None:
         if not self.quiet:
-            self._progress.console.print(Text(text))
+            self._progress.console.print(Text(text), soft_wrap=True)
 
     def start(self, config: PipelineConfig, manifest: Manifest, *, known: int) -> None:
         self.say(f"{config.name}: {len(manifest.sources)} sources in {len(self.parts)} parts → {self.output}")
@@ -102,15 +102,16 @@ class Talk:
         if self.quiet:
             return
         seconds = time.monotonic() - self._started
-        self.console.print(report_view(report))
+        self.console.print(report_view(report), soft_wrap=True)
         found = report["clips"]["found"]
-        busiest = ", ".join(f"{name} {spent:.0f} s" for name, spent in summary.seconds.most_common(3))
+        most = sorted(summary.seconds.items(), key=lambda pair: -pair[1])[:3]
+        busiest = ", ".join(f"{name} {spent:.0f} s" for name, spent in most)
         self.console.print(
             Text(f"{seconds:.1f} s, {found / max(seconds, 1e-3):.1f} clips/s; most in {busiest or 'nothing'}")
         )
-        self.console.print(Text(f"look:   vidcap inspect {self.output}"))
-        self.console.print(Text(f"check:  vidcap validate {self.output} --media"))
-        self.console.print(Text(f"report: vidcap report {self.output}"))
+        self.console.print(Text(f"look:   vidcap inspect {self.output}"), soft_wrap=True)
+        self.console.print(Text(f"check:  vidcap validate {self.output} --media"), soft_wrap=True)
+        self.console.print(Text(f"report: vidcap report {self.output}"), soft_wrap=True)
 
 
 def report_view(report: dict[str, Any]) -> Group:
@@ -154,4 +155,4 @@ def show_plan(facts: dict[str, Any]) -> None:
         backends.add_row(Text(stage), Text(identity))
     console.print(backends)
     for line in facts["skipped"]:
-        console.print(Text(f"skipped {line}"))
+        console.print(Text(f"skipped {line}"), soft_wrap=True)

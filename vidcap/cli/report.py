@@ -23,5 +23,5 @@ def report(folder: Path, as_json: bool) -> int:
 
     from vidcap.cli.progress import report_view
 
-    Console(highlight=False).print(report_view(found))
+    Console(highlight=False).print(report_view(found), soft_wrap=True)
     return 0

@@ -64,12 +64,11 @@ def run(retry_failed: bool, quiet: bool, **asked: Any) -> int:
         talk = Talk(output, parts, quiet=quiet)
         talk.start(config, manifest, known=len(known))
         runner = _runner(asked["runner"], config)
-        drive = None
+        drive = Drive(plan, parts, output, runner, listener=talk.listen, retry_failed=retry_failed)
         state = "stopped"
         try:
             if runner.promises:
                 talk.say(f"runner inline drops: {runner.promises}")
-            drive = Drive(plan, parts, output, runner, listener=talk.listen, retry_failed=retry_failed)
             folder.write(config, state="running", stages_run={}, skipped=manifest.skipped)
             with talk:
                 drive.run()
@@ -79,12 +78,11 @@ def run(retry_failed: bool, quiet: bool, **asked: Any) -> int:
             talk.say(str(error))
         finally:
             runner.close()
-            ran = dict(drive.summary.stages_run) if drive else {}
-            folder.write(config, state=state, stages_run=ran, skipped=manifest.skipped)
+            folder.write(config, state=state, stages_run=drive.summary.stages_run, skipped=manifest.skipped)
         report = collect(output)
         talk.finish(report, drive.summary)
     if state == "interrupted":
-        return 130 if drive.signal == 2 else 75
+        return 130 if drive.signal_number == 2 else 75
     if report["parts"]["failed"]:
         return 3
     if report["clips"]["pending"] or report["sources"]["pending"]:

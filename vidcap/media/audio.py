@@ -46,15 +46,14 @@ class SoundTrack:
         else:
             stream.codec_context.thread_count = 1
 
-    def feed(self, packet: Packet) -> None:
+    def feed(self, packet: Packet[Any]) -> None:
         """Decode one packet of the stream; an empty one drains the decoder."""
         if self._stream.codec_context is None:
             return
         self._packets += packet.size > 0
         try:
-            for frame in packet.decode():
-                if isinstance(frame, AudioFrame):
-                    self._take(frame)
+            for frame in self._stream.codec_context.decode(packet if packet.size else None):
+                self._take(frame)
         except (av.error.FFmpegError, ValueError) as error:
             if packet.size:
                 self._failed += 1

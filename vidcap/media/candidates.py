@@ -26,8 +26,8 @@ PEAK_FLOOR = 10.0
 PEAK_RATIO = 3.0
 PEAK_MEMORY = 0.2
 """A thumbnail difference is a peak if it is over `PEAK_FLOOR` grey levels and `PEAK_RATIO` times the running mean,
-which takes in each new one with weight `PEAK_MEMORY`. Loose on purpose: a spare frame costs 20 kB, a shot without a frame
-costs the clip."""
+which takes in each new one with weight `PEAK_MEMORY`. Loose on purpose: a spare frame costs 20 kB, a shot without a
+frame costs the clip."""
 MAX_ASPECT = 8
 INDEX = "candidates.npz"
 
@@ -124,7 +124,7 @@ class Candidates:
             self.frames: Int64 = stored["frame"]
             self._offsets: Int64 = stored["offset"]
             self._sizes: Int64 = stored["size"]
-            self.file: str = str(stored["file"])
+            self.file: str = str(stored["name"])
 
     def jpegs(self, frames: Sequence[int]) -> Iterator[bytes]:
         """The JPEG of each frame. Raises KeyError for a frame that is no candidate."""
@@ -160,7 +160,7 @@ def _write_index(path: Path, frames: Sequence[int], sizes: Sequence[int], name: 
         "frame": np.asarray(frames, np.int64),
         "offset": np.cumsum(size) - size,
         "size": size,
-        "file": np.array(name),
+        "name": np.array(name),
     }
     with path.open("wb") as handle:
         np.savez(handle, **arrays)

@@ -18,16 +18,21 @@ class FrameClock:
         """Frames whose time is not the pts the decoder gave."""
         self.stuck = 0
         """Frames that had a pts that did not ascend."""
+        self.made_up = 0
+        """Ticks by which the times before the first pts, made up from 0 on, lie after the container's."""
         self._last: int | None = None
         self._shift = 0
-        self._seen_pts = False
+        self._placed = self._anchored = False  # a time from the container was met, and it was a pts
 
     def time_of(self, pts: int | None, dts: int | None, duration: int | None) -> int:
         given = pts
-        if pts is None and dts is not None and not self._seen_pts:
-            pts = dts
-        self._seen_pts = self._seen_pts or given is not None
         due = 0 if self._last is None else self._last + self.step
+        if pts is None and dts is not None and not self._anchored:
+            pts = dts
+        if pts is not None and not self._placed and self._last is not None:
+            self.made_up = self._shift = due - pts
+        self._placed |= pts is not None
+        self._anchored |= given is not None
         time = due if pts is None else pts + self._shift
         if self._last is not None and time <= self._last:
             self.stuck += 1

@@ -188,7 +188,8 @@ class _Pass:
             streams.append(audio_stream(container))
         try:
             for packet in container.demux(streams):
-                if packet.stream_index != video.index:
+                # Not `packet.stream_index`: it is 0 in the empty packets that drain the decoders at the end.
+                if packet.stream.index != video.index:
                     if self.sound is not None:
                         self.sound.feed(packet)
                     continue
@@ -205,7 +206,7 @@ class _Pass:
             return True
         return False
 
-    def _note_packet(self, packet: Packet) -> None:
+    def _note_packet(self, packet: Packet[Any]) -> None:
         c = self.columns
         c.packet_pts.append(NO_TIME if packet.pts is None else packet.pts)
         c.packet_dts.append(NO_TIME if packet.dts is None else packet.dts)
@@ -292,7 +293,7 @@ class _Pass:
         )
         seconds = frames.end(count - 1)
         if self.sound is not None:
-            self.sound.finish(c.pts[0] * self.base, seconds)
+            self.sound.finish((c.pts[0] - self.clock.made_up) * self.base, seconds)
         found = SourceFacts(
             **{name: getattr(facts, name) for name in MediaFacts.__dataclass_fields__},
             sha256=sha256,
@@ -319,9 +320,8 @@ class _Pass:
         first = 0 if start is None else int(np.searchsorted(times, start - 1e-6))
         last = len(times) - 1 if end is None else int(np.searchsorted(times, end - 1e-6)) - 1
         if first > last:
-            raise MediaError(
-                "media.no_frames", f"no frame between {start} s and {end} s of {frames.end(len(times) - 1)} s"
-            )
+            whole = frames.end(len(times) - 1)
+            raise MediaError("media.no_frames", f"no frame between {start} s and {end} s of {whole} s")
         return first, last
 
 

@@ -7,7 +7,7 @@ One folder per source. `frames.parquet` and `packets.parquet` stay for good; the
     facts.json                       `SourceFacts`
     thumbnails.rgb                   N×27×48×3 uint8, memory-mapped; dropped after trim
     candidates.npz candidates*.jpgs  frame indices, offsets and sizes; the concatenated JPEGs (the index names the file)
-    audio.s16                        int16 little-endian, 16 kHz mono, zero at the first presented frame; only with sound
+    audio.s16                        int16 little-endian, 16 kHz mono, zero at the first frame shown; only with sound
 """
 
 from __future__ import annotations
@@ -139,10 +139,14 @@ class Evidence:
         self._candidates.keep(self.candidates[kept].tolist())
         del self._candidates
 
-    def drop_all_but_tables(self) -> None:
-        """Keep frame table, packet index and facts; everything else goes, leftovers of a killed worker too."""
+    def drop_all_but_tables(self, *, keep_sound: bool = False) -> None:
+        """Keep frame table, packet index and facts; everything else goes, leftovers of a killed worker too.
+
+        `keep_sound`: packing again needs it, where samples carry it.
+        """
+        kept = (*TABLES, SOUND) if keep_sound else TABLES
         for path in self.folder.iterdir():
-            if path.name not in TABLES:
+            if path.name not in kept:
                 path.unlink()
         self.__dict__.pop("_candidates", None)
 

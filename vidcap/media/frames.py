@@ -20,6 +20,13 @@ Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
 
 
+USUAL_RATES = tuple(
+    rate
+    for whole in (10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 100, 120)
+    for rate in (Fraction(whole), Fraction(whole * 1000, 1001))
+)
+
+
 @dataclass(frozen=True, slots=True)
 class FrameTable:
     """The presented frames: `pts` and `duration` in units of `time_base`, ascending pts; `hash` of each thumbnail.
@@ -69,11 +76,21 @@ class FrameTable:
 
     @property
     def fps(self) -> Fraction:
-        """Frames per second: the exact inverse of the median step for constant rates, else the mean rate."""
+        """Frames per second: the mean rate; for even steps the usual rate that differs from it by rounding only.
+
+        Containers that count milliseconds round every time, so that 30000/1001 comes out as 29.9996 or so.
+        """
         if len(self.pts) < 2:
             return Fraction(1, 1) / (self.step() * self.time_base)
-        span = Fraction(int(self.pts[-1] - self.pts[0]), len(self.pts) - 1) * self.time_base
-        return (1 / span).limit_denominator(1001) if span else Fraction(1, 1)
+        steps, ticks = len(self.pts) - 1, int(self.pts[-1] - self.pts[0])
+        if not ticks:
+            return Fraction(1, 1)
+        if not self.vfr:
+            off = {rate: abs(steps / (rate * self.time_base) - ticks) for rate in USUAL_RATES}
+            nearest = min(off, key=lambda rate: off[rate])
+            if off[nearest] <= 1:
+                return nearest
+        return (Fraction(steps, ticks) / self.time_base).limit_denominator(1001)
 
 
 @dataclass(frozen=True, slots=True)

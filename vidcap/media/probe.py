@@ -34,7 +34,7 @@ PQ_AND_HLG = (16, 18)
 
 
 def check_file(path: str) -> os.stat_result:
-    """The file's `stat`. Raises `MediaError` unless it is a regular, readable file with bytes; never blocks on a pipe."""
+    """The file's `stat`. Raises `MediaError` unless it is a regular, readable file with bytes; no pipe is opened."""
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):

@@ -8,7 +8,7 @@ import numpy as np
 
 from vidcap.media.frames import NO_TIME, Int64, SourceTables
 
-_ROUNDING = 1e-9
+_ROUNDING = 5e-7  # Seconds of the frame table are rounded to 1e-6.
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def snap(
         for stop in _stops(shown, int(packet), last):
             if end - frames.end(stop) > max_seconds + _ROUNDING:
                 break
-            if frames.end(stop) - frames.start(start) <= min_seconds:
+            if frames.end(stop) - frames.start(start) <= min_seconds + _ROUNDING:
                 break
             if not best.hides_nothing or stop - start > best.last - best.first:
                 best = Span(start, stop, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from fractions import Fraction
 from types import TracebackType
@@ -172,12 +173,17 @@ class SourceReader:
 
 
 def _decode(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames as the decode pass gets them: a packet that cannot be decoded is passed over."""
-    for packet in container.demux(stream):
-        try:
-            yield from packet.decode()
-        except av.error.FFmpegError:
-            continue
+    """Frames as the decode pass gets them: what cannot be decoded is passed over, what cannot be read is the end."""
+    try:
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                continue
+            yield from frames
+    except av.error.FFmpegError:
+        with contextlib.suppress(av.error.FFmpegError):
+            yield from stream.codec_context.decode(None)
 
 
 def _times(packet: Any) -> tuple[int, int]:

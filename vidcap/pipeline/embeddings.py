@@ -64,7 +64,7 @@ class PartEmbeddings:
         if (table.schema.metadata or {}).get(b"fingerprint") != self.fingerprint.encode():
             return None
         vectors = table["vector"].to_pylist()
-        return {k: np.asarray(v, np.float32) for k, v in zip(table["key"].to_pylist(), vectors, strict=True)}
+        return {str(k): np.asarray(v, np.float32) for k, v in zip(table["key"].to_pylist(), vectors, strict=True)}
 
     def _path(self, source_id: str) -> Path:
         return self.folder / "embeddings" / f"{source_id}.parquet"

@@ -72,7 +72,13 @@ class DaskRunner:
         workers = {
             f"{pool}-{index}": {
                 "cls": Nanny,
-                "options": {"nthreads": 1, "resources": {pool: 1}, "memory_limit": limit, "dashboard_address": None},
+                "options": {
+                    "nthreads": 1,
+                    "resources": {pool: 1},
+                    "memory_limit": limit,
+                    "dashboard_address": None,
+                    "silence_logs": logging.CRITICAL,
+                },
             }
             for pool, count in pools.items()
             for index in range(count)

@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 import uuid
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcap.errors import InterruptedRunError, InvariantError, TransientError, UsageError
+from vidcap.pipeline.packing import finish_shards
 from vidcap.pipeline.part import Outcome, Task, stop_file
 from vidcap.pipeline.plan import Part, Plan, Step
 from vidcap.pipeline.schedule import due_steps
@@ -22,6 +23,8 @@ from vidcap.pipeline.selection import PackDue, run_selection
 from vidcap.runners.base import Runner, WorkerLostError
 from vidcap.runners.failures import Failures
 
+POISON_ALLOWED = 10
+"""Items of one part that may kill their workers before the part is given up."""
 GRACE_SECONDS = 120.0
 """How long a stopping run waits for the sources its workers have in hand."""
 
@@ -32,7 +35,8 @@ class Summary:
 
     stages_run: Counter[str] = field(default_factory=Counter)
     """Stage → parts in which it was executed."""
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """Stage → seconds of work, over all workers."""
     failed: dict[int, str] = field(default_factory=dict)
     """Parts given up, with the last error."""
     selected: bool = False
@@ -67,7 +71,7 @@ class Drive:
         self._tokens = itertools.count()
         self._stopping = threading.Event()
         self._deadline = 0.0
-        self.signal = 0
+        self.signal_number = 0
         """The signal that asked to stop, 0 for none."""
 
     def run(self) -> Summary:
@@ -103,7 +107,7 @@ class Drive:
             return
         self.listen("phase", {"phase": "pack", "parts": len(selection.due)})
         self._through({due.part: deque([step]) for due in selection.due}, {due.part: due for due in selection.due})
-        selection.finish()
+        finish_shards(self.plan, self.output)
 
     def _through(self, steps: dict[int, deque[Step]], packing: dict[int, PackDue] | None = None) -> None:
         """Take every part through its steps; a bounded window per pool, started parts first."""
@@ -181,8 +185,8 @@ class Drive:
         if isinstance(result, InterruptedRunError) or self._stopping.is_set():
             return None
         lost = isinstance(result, WorkerLostError)
-        # A lost worker blames an item; the item is out after two deaths, so such a part may need a few tries more.
-        limit = self.plan.config.runner.attempts + (2 * len(task.part.sources) if lost else 0)
+        # A lost worker blames an item, and the item is out after two deaths: such a part may need a few tries more.
+        limit = self.plan.config.runner.attempts + (2 * min(len(task.part.sources), POISON_ALLOWED) if lost else 0)
         if task.attempt < limit and isinstance(result, WorkerLostError | TransientError | OSError | MemoryError):
             self.listen("retry", {"part": number, "attempt": task.attempt, "error": str(result)})
             return replace(task, token=self._token(), attempt=task.attempt + 1, blame=task.token if lost else "")
@@ -203,7 +207,7 @@ class Drive:
             del frame
             if self._stopping.is_set():
                 raise KeyboardInterrupt
-            self.signal = number
+            self.signal_number = number
             self._deadline = time.monotonic() + GRACE_SECONDS
             self._stopping.set()
             stop_file(self.output).parent.mkdir(parents=True, exist_ok=True)

@@ -24,7 +24,8 @@ def features(*, flac: bool) -> list[dict[str, Any]]:
     """The front matter's `features`, from the schema's own types."""
     media = [{"name": "mp4", "dtype": "video"}]
     if flac:
-        media.append({"name": "flac", "dtype": "audio"})
+        # As `audio` the folder would not even load without torchcodec; bytes can be cast to `Audio()` afterwards.
+        media.append({"name": "flac", "dtype": "binary"})
     return [
         {"name": "__key__", "dtype": "string"},
         {"name": "__url__", "dtype": "string"},

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.json_schema import GenerateJsonSchema
 
+from vidcap.errors import ItemError
 from vidcap.records import CAPTION_KINDS, clip_key, primary_kind
 
 SCHEMA = "vidcap/1"
@@ -68,7 +70,13 @@ Count = Annotated[int, Field(ge=0)]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_serialization_defaults_required=True,
+    )
 
 
 class SourceInfo(_Part):
@@ -212,17 +220,32 @@ def score_or_missing(value: float | None) -> float:
     return MISSING if value is None or math.isnan(value) else float(value)
 
 
+def make_record(fields: Mapping[str, Any]) -> SampleJson:
+    """A record from plain data (field → value, parts as mappings), as a stage builds it.
+
+    Raises `ItemError("pack.bad_sample")` naming the first fields at fault: one odd caption must not end a part.
+    """
+    try:
+        return SampleJson.model_validate(fields)
+    except ValidationError as error:
+        raise ItemError("pack.bad_sample", _told(error)) from None
+
+
 def parse(data: bytes) -> SampleJson:
     """A record from its bytes. Raises `ValueError` naming the first fields at fault."""
     try:
         record = SampleJson.model_validate_json(data)
     except ValidationError as error:
-        faults = [f"{'.'.join(map(str, e['loc'])) or 'json'}: {e['msg']}" for e in error.errors(include_input=False)]
-        more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
-        raise ValueError("; ".join(faults[:3]) + more) from None
+        raise ValueError(_told(error)) from None
     if "schema_name" not in record.model_fields_set:
         raise ValueError("schema: Field required")
     return record
+
+
+def _told(error: ValidationError) -> str:
+    faults = [f"{'.'.join(map(str, e['loc'])) or 'json'}: {e['msg']}" for e in error.errors(include_input=False)]
+    more = f" (and {len(faults) - 3} more)" if len(faults) > 3 else ""
+    return "; ".join(faults[:3]) + more
 
 
 def broken_invariants(record: SampleJson) -> list[str]:

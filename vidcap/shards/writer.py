@@ -62,6 +62,9 @@ class _Hashing:
         self.bytes += len(data)
         return self.file.write(data)
 
+    def tell(self) -> int:
+        return self.bytes
+
 
 class _OpenShard:
     """One tar under a temporary name, and the metadata rows of its samples."""
@@ -74,7 +77,10 @@ class _OpenShard:
         self.used = 0
         self.file = self.temporary.open("wb")
         self.stream = _Hashing(self.file)
-        self.tar = tarfile.open(fileobj=self.stream, mode="w|", format=tarfile.USTAR_FORMAT)  # type: ignore[call-overload]  # noqa: SIM115  # only `write` is called; it stays open between samples
+        # Only `tell` and `write` are called. Not `tarfile.open(mode="w|")`: its stream writes an end marker when it is
+        # collected, even after `discard`.
+        stream: Any = self.stream
+        self.tar = tarfile.TarFile(mode="w", fileobj=stream, format=tarfile.USTAR_FORMAT)
 
     def add(self, members: list[Member], row: dict[str, Any]) -> None:
         for name, content, size in members:
@@ -147,6 +153,11 @@ class ShardWriter:
             self._open.add(members, row)
             self._last_key = sample.key
 
+    @property
+    def current(self) -> str:
+        """The name of the shard that holds the sample added last; "" before the first."""
+        return self._open.target.name if self._open is not None else ""
+
     def commit(self) -> list[ShardInfo]:
         """Make all shards visible, synced and whole, in order; returns them. A second call changes nothing."""
         if self._state == "committed":
@@ -166,6 +177,11 @@ class ShardWriter:
             self._state = "aborted"
             for shard in self._shards:
                 shard.discard()
+
+    @property
+    def current(self) -> str:
+        """Name of the tar that holds the last added sample; "" before the first."""
+        return self._open.target.name if self._open is not None else ""
 
     def __enter__(self) -> ShardWriter:
         return self

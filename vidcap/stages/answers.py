@@ -18,7 +18,7 @@ ECHO_WORDS = 8
 _END_MARKS = re.compile(r"(</s>|<\|[a-z_]+\|>|###)")
 _PAIRS = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"), ("**", "**"), ("*", "*"), ("_", "_"))
 _OPENING_TALK = re.compile(
-    r"(sure|certainly|of course|okay|ok|absolutely|great|understood|no problem|sorry)\s*[,.!:–—-]"
+    r"(sure|certainly|of course|okay|ok|absolutely|great|understood|no problem|sorry)\s*[,.!:–—-]\s"
     r"|here(['’]s| is| are)\b[^.]{0,60}(\b(sentence|caption|description|summary|version|result)\b|:)"
     r"|(the )?((fused|combined|merged|final|resulting|following) )?"
     r"(sentence|caption|answer|output|response|result|summary|note|translation|assistant|human|user)\s*:"
@@ -28,10 +28,9 @@ _OPENING_TALK = re.compile(
     re.IGNORECASE,
 )
 _TALK = re.compile(
-    r"\b(language model|as an ai|i hope this|let me know|(the|this|both|these|two|three|given|provided) "
-    r"((picture|sound|video|audio|visual|vision|speech|given|provided|input) )?"
-    r"(captions|descriptions|instructions|inputs|prompts?)"
-    r"|(picture|sound|audio|vision|video) (caption|description)s?)\b",
+    r"\b(language model|as an ai|i hope this|let me know"
+    r"|(these|both|two|three|given|provided|above) (captions|descriptions|instructions|inputs)"
+    r"|(picture|sound|audio|vision|visual|video) (caption|description)s?)\b",
     re.IGNORECASE,
 )
 _FINISHED = re.compile(r"""[.!?…]["'”’»)]*\Z""")
@@ -64,11 +63,11 @@ class AnswerCheck:
         said = words(text)
         if not said:
             return "empty"
+        if self._echoes(text, said):
+            return "repeats the prompt"
         bare = without_quoted(text)
         if _OPENING_TALK.match(bare) or _TALK.search(bare):
             return "talks about the task"
-        if self._echoes(text, said):
-            return "repeats the prompt"
         if "\n" in text or len(sentences(text)) != 1:
             return "not one sentence"
         if not _FINISHED.search(text):
@@ -124,9 +123,9 @@ def _unwrapped(text: str) -> str:
 def _concatenates(said: list[str], given: list[list[str]]) -> bool:
     """Whether the answer is the captions in any order with at most "and" between them."""
     left = [word for word in said if word != "and"]
-    rest = sorted(given, key=len, reverse=True)
+    rest = sorted(([word for word in item if word != "and"] for item in given if item), key=len, reverse=True)
     while rest:
-        head = next((item for item in rest if item and left[: len(item)] == [w for w in item if w != "and"]), None)
+        head = next((item for item in rest if left[: len(item)] == item), None)
         if head is None:
             return False
         left = left[len(head) :]

@@ -33,6 +33,8 @@ class Context:
     backend: Any = None
     llm: Any = None
     prompts: Mapping[str, Prompt] = field(default_factory=dict)
+    embeddings: Any = None
+    """Keeps clip embeddings between runs: `get(key)` gives a vector or None, `put(key, vector)`. Only `score` asks."""
 
 
 class ClipStage(ABC):

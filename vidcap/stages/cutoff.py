@@ -8,13 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vidcap.errors import InvariantError
+
 UInt64 = npt.NDArray[np.uint64]
 Bytes = npt.NDArray[np.bytes_]
 Chunk = tuple[UInt64, Bytes]
 """Order codes (`order_codes`) and keys of some records, one each."""
 
 SCORE_DIGITS = (22, 21, 21)
-"""Bits per pass over the 64-bit order code: 2²² counters are 32 MB, and one pass splits an octave of scores in 1,024."""
+"""Bits per pass over the 64-bit order code: 2²² counters take 32 MB; a pass splits an octave of scores in 1,024."""
 KEY_DIGIT_BYTES = 2
 HOLD = 1_000_000
 """Records that may be held at once: about 90 MB of codes and keys."""
@@ -69,7 +71,7 @@ def find_cutoff(chunks: Callable[[], Iterator[Chunk]], k: int, *, hold: int = HO
         upto = np.cumsum(counts)
         digit = int(np.searchsorted(upto, wanted))
         if digit >= len(counts):
-            raise ValueError(f"asked for the {k}-th of fewer records")
+            raise InvariantError(f"asked for the {k}-th of fewer records")
         wanted -= int(upto[digit] - counts[digit])
         left = int(counts[digit])
         seen = seen.extended(digit)
@@ -139,6 +141,8 @@ def _collect(chunks: Callable[[], Iterator[Chunk]], seen: _Leading, wanted: int)
         if mask.any():
             codes_left.append(codes[mask])
             keys_left.append(keys[mask])
+    if sum(map(len, codes_left)) < wanted:
+        raise InvariantError("scores changed between two readings of the same part")
     codes, keys = np.concatenate(codes_left), np.concatenate(keys_left)
     at = np.lexsort((keys, codes))[wanted - 1]
     return Cutoff(codes[at], bytes(keys[at]))

@@ -18,7 +18,9 @@ class DetectShots:
 
     name: ClassVar[str] = "detect_shots"
     version: ClassVar[int] = 1
-    role: ClassVar[str] = "shot_detector"
+    role: ClassVar[str | None] = "shot_detector"
+    prompt_slots: ClassVar[Mapping[str, str]] = {}
+    wants_llm: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset({"evidence"})
     gives: ClassVar[Mapping[str, pa.DataType]] = {"shot_first": pa.int64(), "shot_last": pa.int64()}
 

@@ -81,7 +81,7 @@ class ScoreColumns:
 
     @classmethod
     def from_table(cls, table: pa.Table, by: str) -> ScoreColumns:
-        """From the columns `key`, `source_id` and those of `columns(by)`; a null score is NaN.
+        """From the columns `key`, `source_id` and those of `score_columns(by)`; a null score is NaN.
 
         Raises `ConfigError` where no score column that `by` asks for is there.
         """
@@ -93,7 +93,7 @@ class ScoreColumns:
         encoded = encoded.dictionary_encode()
         sources = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
         plain_keys = key_bytes(keys.to_numpy(zero_copy_only=False)) if len(keys) else np.empty(0, "S1")
-        return cls(plain_keys, sources, encoded.dictionary.to_pylist(), scores)
+        return cls(plain_keys, sources, [str(name) for name in encoded.dictionary.to_pylist()], scores)
 
 
 class PartScores(Protocol):
@@ -115,7 +115,8 @@ class PartSelection:
 
     @property
     def keep(self) -> npt.NDArray[np.bool_]:
-        return self.codes == _IN
+        kept: npt.NDArray[np.bool_] = self.codes == _IN
+        return kept
 
     @property
     def reasons(self) -> list[str]:
@@ -203,7 +204,7 @@ class Select:
         return codes
 
 
-def columns(by: str) -> list[str]:
+def score_columns(by: str) -> list[str]:
     """The caption and score columns that `ScoreColumns.from_table` reads for `by`, those that exist of them."""
     if by != "primary":
         return [f"similarity_{by}"]
@@ -252,7 +253,9 @@ def _scores(table: pa.Table, by: str) -> Float64:
     for kind in PRIMARY_ORDER:
         name = f"caption_{kind}"
         if name in table.column_names:
-            written = pc.fill_null(pc.not_equal(table[name], ""), False).to_numpy().astype(bool)
+            text: Any = table[name]
+            lengths: Any = pc.fill_null(pc.binary_length(text), 0)
+            written = lengths.to_numpy() > 0
             here = unset & written
             scores[here] = score(kind)[here]
             unset &= ~written

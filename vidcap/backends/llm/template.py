@@ -24,7 +24,10 @@ _NONE = "(none)"
 _SPEAKS = re.compile(
     r"\b(speaks?|speaking|speech|talks?|talking|voices?|says?|saying|narrat\w+|sings?|singing)\b", re.I
 )
-_SHOT = re.compile(r"\b(shot|view|close-up|footage|recording|clip|take)\b", re.I)
+_PERSON = re.compile(
+    r"(an? |the |two |some )?\w*(person|people|someone|somebody|man|men|woman|women|child|speaker)\b", re.I
+)
+_SHOT = re.compile(r"\b(shot|view|picture|close-up|footage|recording|clip|take)\b", re.I)
 _SINGULAR = re.compile(r"(an?|the|someone|somebody|one|he|she|it)\b", re.I)
 _FINITE = re.compile(
     r"\b(is|are|has|have|can|does|do|there's|(appear|bark|beep|blow|clap|cheer|chirp|dance|dominate|drive|fill|hold|hum|"
@@ -33,12 +36,13 @@ _FINITE = re.compile(
 )
 
 # {v}: the picture, a clause or a noun phrase ({V} where it comes first); {h}: the sound, always a clause.
-_PHRASE_PATTERNS = ("The video shows {v} while {h}", "While {h}, the video shows {v}", "As {h}, the video shows {v}")
+_PHRASE_PATTERNS = ("The video shows {v} while {h}", "The video shows {v} as {h}", "As {h}, the video shows {v}")
 _SHOT_PATTERNS = (*_PHRASE_PATTERNS, "{V} plays out while {h}", "{V} is on screen as {h}")
-_CLAUSE_PATTERNS = ("{V} while {h}", "While {h}, {v}", "{V}, and at the same time {h}", "As {h}, {v}")
-_LONGER = ("For the whole length of this short clip, ", "From the first frame of this clip to the last, ")
+_CLAUSE_PATTERNS = ("{V} while {h}", "{V}, and at the same time {h}", "As {h}, {v}", "While {h}, {v}")
+_LONGER = ("In the few seconds that this clip lasts, ", "In this short clip cut out of a video, ")
 _SAYING = (', saying "{s}"', ', with the words "{s}"')
-_VOICE = (' and a voice says "{s}"', ' and someone says "{s}"')
+_WORDS = (', with the words "{s}"', ', and the words are "{s}"')
+_VOICE = ('and a voice says "{s}"', 'and someone says "{s}"')
 _VOICE_ALONE = ('a voice says "{s}"', 'someone is heard saying "{s}"')
 
 
@@ -127,6 +131,10 @@ def _compose(video: str, audio: str, quoted: str, seed: int) -> str:
     else:
         patterns = ("In the video, {v}", "The video shows how {v}") if clause else ("The video shows {v}",)
         plain, heard = "{v}" if clause else "the video shows {v}", [""]
+    # What is quoted comes last, so that the picture does not read as part of what is said.
+    patterns = tuple(p for p in patterns if not (quoted and p.startswith(("As {h}", "While {h}"))))
+    if " while " in audio:
+        patterns = tuple(p for p in patterns if "hile {h}" not in p)
     found = [_finish(pattern, video, sound) for pattern in patterns for sound in heard]
     longer = [_finish(begin + plain, video, sound) for begin in _LONGER for sound in heard]
     # Padding is only for captions so short that nothing else reaches the length.
@@ -139,11 +147,20 @@ def _heard(audio: str, quoted: str) -> list[str]:
         clause = lower_first(audio) if _clause(audio) else f"{lower_first(audio)} can be heard"
         if not quoted:
             return [clause]
-        return [clause + tail.replace("{s}", quoted) for tail in (_SAYING if _SPEAKS.search(audio) else _VOICE)]
+        if not _SPEAKS.search(audio):
+            joint = ", " if "," in audio else " "
+            return [clause + joint + voice.replace("{s}", quoted) for voice in _VOICE]
+        # "saying" belongs to the last noun that could speak: only where the clause is nothing but that.
+        tails = _SAYING if _PERSON.match(audio) and "," not in audio else _WORDS
+        return [clause + tail.replace("{s}", quoted) for tail in tails]
     return [voice.replace("{s}", quoted) for voice in _VOICE_ALONE] if quoted else []
 
 
 def _finish(pattern: str, video: str, heard: str) -> str:
+    noun = _SHOT.search(video)
+    if "," in video[noun.end() if noun else 0 :]:
+        # An apposition opened by a comma is closed by one.
+        pattern = re.sub(r"(\{[vV]\}) ", r"\1, ", pattern)
     values = {"v": lower_first(video), "V": video, "h": heard}
     text = re.sub(r"\{([vVh])\}", lambda match: values[match[1]], pattern)
     text = text[:1].upper() + text[1:]

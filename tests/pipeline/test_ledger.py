@@ -1,0 +1,136 @@
+"""Records, the run lock, the in-flight file and the journal: what a crash leaves behind is understood."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vidcap.errors import RunLockedError
+from vidcap.pipeline.inflight import DEATHS, InFlight
+from vidcap.pipeline.journal import Entry, Journal
+from vidcap.pipeline.ledger import Ledger, Record, RunLock
+from vidcap.store import PosixStore, append_line, read_lines, replacing
+
+
+def test_a_record_counts_only_while_its_outputs_are_there(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    (tmp_path / "out.bin").write_bytes(b"x")
+    record = Record(3, "fuse", 1, "f", {"trim": "t"}, {"out.bin": "d"})
+    ledger.commit(record)
+    assert ledger.get(3, "fuse") == record
+    assert ledger.get(3, "score") is None
+    (tmp_path / "out.bin").unlink()
+    assert ledger.get(3, "fuse") is None
+
+
+def test_a_torn_record_is_no_record(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    ledger.store.write("000000.fuse.json", b'{"schema": "vidcap-led')
+    assert ledger.get(0, "fuse") is None
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    store = PosixStore(tmp_path)
+    store.write("a.txt", b"old")
+    with pytest.raises(RuntimeError), replacing(store.path("a.txt")) as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert store.read("a.txt") == b"old"
+    assert store.names(".") == ["a.txt"]
+
+
+def test_a_torn_line_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "journal"
+    append_line(path, "one")
+    with path.open("ab") as handle:
+        handle.write(b"tw")
+    assert read_lines(path) == ["one"]
+
+
+def test_the_lock_refuses_a_second_run_and_names_the_first(tmp_path: Path) -> None:
+    with RunLock(tmp_path), pytest.raises(RunLockedError, match=str(os.getpid())), RunLock(tmp_path):
+        pass
+    with RunLock(tmp_path):
+        pass
+
+
+def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from vidcap.pipeline.ledger import RunLock;"
+        "RunLock(Path(sys.argv[1])).__enter__(); os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
+    assert (tmp_path / "_vidcap" / "lock.json").exists()
+    with RunLock(tmp_path):
+        pass
+
+
+def test_a_silent_holder_elsewhere_loses_its_lease(tmp_path: Path) -> None:
+    path = tmp_path / "_vidcap" / "lock.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
+    with pytest.raises(RunLockedError, match="elsewhere"), RunLock(tmp_path):
+        pass
+    old = time.time() - RunLock.LEASE_SECONDS - 1
+    os.utime(path, (old, old))
+    with RunLock(tmp_path):
+        pass
+
+
+def died(folder: Path, token: str, *, blame: str = "") -> None:
+    """A process that dies while working on `poison`."""
+    code = (
+        "import os, sys; from pathlib import Path; from vidcap.pipeline.inflight import InFlight\n"
+        "flight = InFlight(Path(sys.argv[1]), sys.argv[2], blame=sys.argv[3])\n"
+        "with flight.working_on('poison', timeout=None): os._exit(9)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder), token, blame], check=False, timeout=60)
+
+
+def test_two_deaths_on_an_item_make_it_poison(tmp_path: Path) -> None:
+    died(tmp_path, "t0")
+    died(tmp_path, "t1", blame="t0")
+    flight = InFlight(tmp_path, "t2", blame="t1")
+    verdict = flight.verdict("poison")
+    assert verdict is not None
+    assert (verdict.kind, verdict.reason) == ("quarantined", "worker_died")
+    assert flight.verdict("other") is None
+    assert DEATHS == 2
+
+
+def test_a_run_stopped_from_outside_blames_nobody(tmp_path: Path) -> None:
+    for token in ("t0", "t1", "t2", "t3"):
+        died(tmp_path, token)
+    assert InFlight(tmp_path, "t4").verdict("poison") is None
+
+
+def test_the_watchdog_ends_a_process_that_hangs(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from pathlib import Path; from vidcap.pipeline.inflight import InFlight\n"
+        "flight = InFlight(Path(sys.argv[1]), sys.argv[2], blame=sys.argv[3])\n"
+        "with flight.working_on('slow', timeout=0.3): time.sleep(60)"
+    )
+    blame = ""
+    for token in ("t0", "t1"):
+        ran = subprocess.run([sys.executable, "-c", code, str(tmp_path), token, blame], check=False, timeout=30)
+        assert ran.returncode != 0
+        blame = token
+    verdict = InFlight(tmp_path, "t2", blame=blame).verdict("slow")
+    assert verdict is not None
+    assert verdict.reason == "worker_timeout"
+
+
+def test_a_journal_is_valid_only_for_its_fingerprints(tmp_path: Path) -> None:
+    entry = Entry("a", {"id": "a"}, {"trim": [{"start": 0.1 + 0.2, "value": math.nan, "words": []}]})
+    Journal(tmp_path / "j", {"trim": "1"}).append(entry)
+    found = Journal(tmp_path / "j", {"trim": "1"}).entries()
+    assert found["a"].added["trim"][0]["start"] == 0.1 + 0.2
+    assert math.isnan(found["a"].added["trim"][0]["value"])
+    assert Journal(tmp_path / "j", {"trim": "2"}).entries() == {}

@@ -1,0 +1,79 @@
+"""The `vidcap` command as a user calls it, in a process that a test may kill; and what its shards hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TIMEOUT = 300
+
+
+@dataclass
+class Command:
+    """`vidcap` as a user calls it."""
+
+    repository: Path
+    environment: dict[str, str] = field(default_factory=dict)
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def start(self, *arguments: str | Path) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "vidcap", *map(str, arguments)],
+            cwd=self.repository,
+            env={**os.environ, **self.environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.started.append(process)
+        return process
+
+    def __call__(self, *arguments: str | Path, code: int = 0) -> str:
+        process = self.start(*arguments)
+        out, err = process.communicate(timeout=TIMEOUT)
+        assert process.returncode == code, f"exit {process.returncode}\n{out}\n{err}"
+        assert "Traceback" not in err, err
+        self.last_error = err
+        return out
+
+    def run(self, output: Path, corpus: Path, *more: str, code: int = 0) -> dict[str, Any]:
+        """Run the demo pipeline over the corpus, two sources a part; returns the report."""
+        self("run", "pipelines/demo.yaml", "--input", corpus, "--output", output, *PARTS, *more, code=code)
+        return self.report(output)
+
+    def report(self, output: Path) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("report", output, "--json"))
+        sources, clips = found["sources"], found["clips"]
+        assert sources["in"] == sum(sources.values()) - sources["in"]
+        assert clips["found"] == sum(clips.values()) - clips["found"]
+        return found
+
+
+PARTS = ("--set", "input.sources_per_part=2")
+
+
+def digests(output: Path) -> dict[str, str]:
+    """Every file of the shards folder and its sha256."""
+    found = {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted((output / "shards").iterdir())}
+    assert any(name.endswith(".tar") for name in found)
+    return found
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """What `condition` gives once it is true."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.02)
+    raise AssertionError("it did not happen in time")

@@ -1,0 +1,222 @@
+"""Pack: cuts the chosen clips from their sources, straight into the shards of a part."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import pyarrow as pa
+from pydantic import ByteSize, Field
+
+from vidcap.errors import ItemError, MediaError
+from vidcap.media.cut import Cutter, CutOptions, CutResult
+from vidcap.media.evidence import Evidence
+from vidcap.media.flac import flac_bytes
+from vidcap.records import CAPTION_KINDS, Source, StageResult, Verdict, primary_kind
+from vidcap.shards.schema import Sample, SampleJson, score_or_missing
+from vidcap.shards.writer import ShardInfo, ShardWriter
+from vidcap.stages.base import Context, Row, StageOptions
+
+
+class PackOptions(StageOptions):
+    cut: Literal["exact", "reencode"] = "exact"
+    """`exact` copies packets where that hides no frame and encodes the rest; `reencode` encodes all."""
+    video: Literal["h264", "keep"] = "h264"
+    """`keep` also copies VP9, AV1, HEVC and others that MP4 holds but not every player plays."""
+    audio: Literal["none", "flac"] = "none"
+    """`flac` adds a 16 kHz mono member to every sample."""
+    max_bytes: ByteSize = Field(default=ByteSize(3_000_000_000), gt=0)
+    crf: int = Field(default=20, ge=0, le=51)
+    preset: str = Field(default="veryfast", pattern="^[a-z]+$")
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """What made the samples of a run: stage → backend identity, slot → prompt digest, stage → version."""
+
+    backends: Mapping[str, str]
+    prompts: Mapping[str, str]
+    stages: Mapping[str, int]
+    embedded: bool
+
+
+@dataclass(slots=True)
+class Packed:
+    result: StageResult
+    shards: list[ShardInfo]
+
+
+class Pack:
+    """Not a `ClipStage`: it writes. It runs after selection, over the chosen clips of one part."""
+
+    name: ClassVar[str] = "pack"
+    version: ClassVar[int] = 1
+    role: ClassVar[str | None] = None
+    needs: ClassVar[frozenset[str]] = frozenset({"caption_v"})
+    gives: ClassVar[Mapping[str, pa.DataType]] = {"shard": pa.string(), "cut": pa.string(), "check": pa.string()}
+    Options: ClassVar[type[PackOptions]] = PackOptions
+
+    def __init__(self, options: PackOptions, context: Context) -> None:
+        self.options = options
+        self.context = context
+
+    def run(
+        self,
+        rows: Sequence[Row],
+        sources: Mapping[str, tuple[Source, Row]],
+        evidence: Callable[[str], Evidence],
+        *,
+        folder: Path,
+        scratch: Path,
+        name: str,
+        part: int,
+        provenance: Provenance,
+        check_stop: Callable[[], None] = lambda: None,
+    ) -> Packed:
+        """Write the shards of `rows` (chosen clips, ascending key) into `folder`; each is cut under `scratch` first.
+
+        `sources`: id → (source, its row). A clip that cannot be cut is quarantined, the others go on.
+        """
+        columns: dict[str, list[Any]] = {column: [""] * len(rows) for column in self.gives}
+        verdicts: dict[int, Verdict] = {}
+        flac = self.options.audio == "flac"
+        scratch.mkdir(parents=True, exist_ok=True)
+        clip = scratch / "clip.mp4"
+        with ShardWriter(folder, name, part, max_bytes=self.options.max_bytes, flac=flac) as writer:
+            for position, row, cut in self._clips(rows, sources, evidence, clip, check_stop):
+                if isinstance(cut, ItemError):
+                    verdicts[position] = Verdict("quarantined", cut.reason, cut.value, cut.detail)
+                    continue
+                source_row = sources[row["source_id"]][1]
+                record = sample_json(row, source_row, cut, provenance)
+                sound = flac_bytes(evidence(row["source_id"]).audio(row["first_frame"], row["last_frame"])) if flac else None
+                try:
+                    writer.add(Sample(record, clip, sound))
+                except ItemError as error:
+                    verdicts[position] = Verdict("quarantined", error.reason, error.value, error.detail)
+                    continue
+                columns["shard"][position] = writer.current
+                columns["cut"][position], columns["check"][position] = cut.method, cut.check
+            shards = writer.commit()
+        clip.unlink(missing_ok=True)
+        return Packed(StageResult(columns, verdicts), shards)
+
+    def _clips(
+        self,
+        rows: Sequence[Row],
+        sources: Mapping[str, tuple[Source, Row]],
+        evidence: Callable[[str], Evidence],
+        clip: Path,
+        check_stop: Callable[[], None],
+    ) -> Iterator[tuple[int, Row, CutResult | ItemError]]:
+        options = CutOptions(
+            method=self.options.cut, video=self.options.video, crf=self.options.crf, preset=self.options.preset
+        )
+        for source_id, group in groupby(enumerate(rows), key=lambda pair: str(pair[1]["source_id"])):
+            check_stop()
+            members = list(group)
+            source, source_row = sources[source_id]
+            try:
+                _unchanged(source, source_row)
+                known = evidence(source_id)
+                cutter = Cutter(source.path, known.tables, known.facts, options=options)
+            except ItemError as error:
+                yield from ((position, row, error) for position, row in members)
+                continue
+            with cutter:
+                for position, row in members:
+                    try:
+                        yield position, row, cutter.cut(row["first_frame"], row["last_frame"], clip)
+                    except ItemError as error:
+                        yield position, row, error
+
+
+def _unchanged(source: Source, source_row: Row) -> None:
+    """The cheap half of the check; the other is that every frame and packet is compared with the tables."""
+    try:
+        size = Path(source.path).stat().st_size
+    except OSError as error:
+        raise MediaError("source.missing", f"{error.strerror} since it was decoded") from error
+    if size != source_row["bytes"]:
+        raise MediaError("source.changed", f"{size} bytes now, {source_row['bytes']} when it was decoded")
+
+
+def sample_json(row: Row, source_row: Row, cut: CutResult, provenance: Provenance) -> SampleJson:
+    """The sample's record from its row, its source's row and its cut. Only what made this sample: no run, no clock."""
+    captions = {kind: row.get(f"caption_{kind}") or "" for kind in CAPTION_KINDS}
+    start = row["start"]
+    has_sound = bool(cut.sound.codec)
+    words = [
+        {"start": word["start"], "end": word["end"], "word": word["word"], "p": _ratio(word["p"])}
+        for word in row.get("words") or []
+    ]
+    return SampleJson.model_validate(
+        {
+            "schema": "vidcap/1",
+            "key": row["key"],
+            "source": {
+                "id": row["source_id"],
+                "uri": source_row["uri"],
+                "sha256": source_row["sha256"],
+                "license": source_row["license"] or "",
+                "meta": source_row["meta"] or "{}",
+            },
+            "span": {
+                "start": start,
+                "end": row["end"],
+                **{name: row[name] for name in ("first_frame", "last_frame", "shot_first", "shot_last")},
+            },
+            "video": {
+                "codec": cut.codec,
+                "width": cut.width,
+                "height": cut.height,
+                "frames": cut.frames,
+                "fps": f"{cut.fps.numerator}/{cut.fps.denominator}",
+                "vfr": row["vfr"],
+                "cut": cut.method,
+                "check": cut.check,
+                "source_codec": source_row["video_codec"],
+            },
+            "audio": {
+                "present": has_sound,
+                "silent": bool(row["silent"]),
+                "codec": cut.sound.codec,
+                "sample_rate": cut.sound.sample_rate if has_sound else 0,
+                "channels": cut.sound.channels if has_sound else 0,
+            },
+            "captions": captions,
+            "primary": primary_kind(captions),
+            "transcript": {
+                "trusted": bool(row.get("transcript_trusted")),
+                "language": row.get("language") or "",
+                "confidence": _ratio(row.get("language_confidence")),
+                "text": row.get("transcript_text") or "",
+                "english": row.get("transcript_english") or "",
+                "route": row.get("speech_route") or "none",
+                "words": words,
+            },
+            "scores": {
+                "motion": score_or_missing(row.get("motion_mean")),
+                **{
+                    f"similarity_{kind}": score_or_missing(row.get(f"similarity_{kind}") if captions[kind] else None)
+                    for kind in CAPTION_KINDS
+                },
+            },
+            "provenance": {
+                "backends": json.dumps(dict(provenance.backends), sort_keys=True),
+                "prompts": json.dumps(dict(provenance.prompts), sort_keys=True),
+                "stages": json.dumps(dict(provenance.stages), sort_keys=True),
+                "embedded": provenance.embedded,
+            },
+        }
+    )
+
+
+def _ratio(value: float | None) -> float:
+    """A confidence in [0, 1]; 0 where there is none."""
+    return 0.0 if value is None or math.isnan(value) else min(1.0, max(0.0, float(value)))

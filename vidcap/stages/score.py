@@ -1,0 +1,99 @@
+"""Measures how well each caption describes its clip. Looking at clips and reading captions are two halves.
+
+Embeddings of clips are kept (`Context.embeddings`), so that new captions are scored without decoding anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+from pydantic import Field, field_validator
+
+from vidcap.backends.roles import Outcome
+from vidcap.errors import ItemError
+from vidcap.records import CAPTION_KINDS, StageResult, Verdict
+from vidcap.stages.base import ClipStage, EvidenceOf, Row, StageOptions
+from vidcap.stages.captioning import batches_of, quarantined, view_of
+
+Float32 = npt.NDArray[np.float32]
+Kind = Literal["v", "a", "s", "av", "avs"]
+
+
+class ScoreOptions(StageOptions):
+    kinds: list[Kind] = Field(default=["v", "avs"], min_length=1)
+    """Which captions are scored; the others have no score."""
+
+    @field_validator("kinds")
+    @classmethod
+    def _once_each(cls, kinds: list[Kind]) -> list[Kind]:
+        if len(set(kinds)) < len(kinds):
+            raise ValueError("a kind is named twice")
+        return kinds
+
+
+class Score(ClipStage):
+    """`similarity_{kind}` in [-1, 1], rounded to 1e-4; NaN for an empty caption and for kinds not asked for."""
+
+    name = "score"
+    version = 1
+    role = "similarity"
+    needs = frozenset({"key", "first_frame", "last_frame", "caption_v", "evidence"})
+    uses: ClassVar[frozenset[str]] = frozenset({"caption_a", "caption_s", "caption_av", "caption_avs"})
+    """Columns it reads where an earlier stage gives them."""
+    gives: ClassVar[Mapping[str, pa.DataType]] = {f"similarity_{kind}": pa.float64() for kind in CAPTION_KINDS}
+    Options = ScoreOptions
+
+    def run(self, rows: Sequence[Row], evidence: EvidenceOf) -> StageResult:
+        return self.compare(rows, self.embed(rows, evidence))
+
+    def embed(self, rows: Sequence[Row], evidence: EvidenceOf) -> list[Outcome[Float32]]:
+        """The embedding of each clip, kept or new; frames are decoded for new ones only."""
+        kept = self.context.embeddings
+        found: dict[int, Outcome[Float32]] = {}
+        for at, row in enumerate(rows):
+            vector = kept.get(row["key"]) if kept is not None else None
+            if vector is not None:
+                found[at] = vector
+        missing = [at for at in range(len(rows)) if at not in found]
+        for at, outcome in zip(missing, self._look([rows[at] for at in missing], evidence), strict=True):
+            found[at] = outcome
+            if kept is not None and not isinstance(outcome, ItemError):
+                kept.put(rows[at]["key"], outcome)
+        return [found[at] for at in range(len(rows))]
+
+    def compare(self, rows: Sequence[Row], embeddings: Sequence[Outcome[Float32]]) -> StageResult:
+        """The scores of the rows' captions; a clip without an embedding is quarantined."""
+        columns = {name: [math.nan] * len(rows) for name in self.gives}
+        verdicts: dict[int, Verdict] = {}
+        asked: list[tuple[int, str, str, Float32]] = []
+        for at, (row, vector) in enumerate(zip(rows, embeddings, strict=True)):
+            if isinstance(vector, ItemError):
+                verdicts[at] = quarantined(vector, "score.failed")
+                continue
+            texts = {kind: row.get(f"caption_{kind}") or "" for kind in self.options.kinds}
+            asked += [(at, kind, text, vector) for kind, text in texts.items() if text]
+        scores = self.context.backend.score(
+            [vector for *_, vector in asked], [text for _, _, text, _ in asked], kinds=[kind for _, kind, *_ in asked]
+        )
+        for (at, kind, *_), score in zip(asked, scores, strict=True):
+            columns[f"similarity_{kind}"][at] = round(float(score), 4)
+        return StageResult(columns, verdicts)
+
+    def _look(self, rows: Sequence[Row], evidence: EvidenceOf) -> list[Outcome[Float32]]:
+        backend = self.context.backend
+        found: dict[int, Outcome[Float32]] = {}
+        for batch in batches_of(backend, rows):
+            views = {}
+            for at in batch:
+                view = view_of(rows[at], evidence, backend.frames_per_clip)
+                if isinstance(view, ItemError):
+                    found[at] = view
+                else:
+                    views[at] = view
+            found.update(zip(views, backend.embed(list(views.values())), strict=True))
+        return [found[at] for at in range(len(rows))]
