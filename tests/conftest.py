@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from command import Command
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,3 +43,44 @@ def real_videos() -> Path:
     if not (folder / "manifest.jsonl").is_file():
         pytest.skip("no corpus of real videos beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all test processes of this session share."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "shared"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def corpus(demo_media: Path, shared_folder: Path) -> Path:
+    """The smaller half of the demo corpus."""
+    target = shared_folder / "corpus"
+    with (shared_folder / "corpus.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            files = sorted((p for p in demo_media.rglob("*") if p.is_file()), key=lambda p: (p.stat().st_size, p.name))
+            for path in files[: max(6, len(files) // 2)]:
+                copy = target / path.relative_to(demo_media)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy)
+    return target
+
+
+@pytest.fixture(scope="session")
+def made_once(corpus: Path, shared_folder: Path) -> Path:
+    """An undisturbed inline run over the corpus. Look at it, do not touch it."""
+    output = shared_folder / "reference"
+    with (shared_folder / "reference.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (output / "shards" / "sizes.json").is_file():
+            Command(ROOT).run(output, corpus, "--runner", "inline")
+    return output
+
+
+@pytest.fixture
+def reference(made_once: Path, tmp_path: Path) -> Path:
+    """A copy of the undisturbed run, for a test to go on from."""
+    return Path(shutil.copytree(made_once, tmp_path / "reference"))

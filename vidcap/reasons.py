@@ -94,4 +94,9 @@ REASONS: dict[str, Reason] = {
         "the recogniser is not sure enough, or does not speak this language",
         "use a stronger recogniser",
     ),
+    "speech.none": Reason("note", "no words were recognised", "none needed"),
+    "speech.few_words": Reason("note", "fewer words than `min_words` were recognised", "lower `min_words`"),
+    "speech.untranslated": Reason(
+        "note", "not surely English, and nothing here translates it", "name a translator or an `llm` under `translate`"
+    ),
 }

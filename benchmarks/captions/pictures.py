@@ -124,7 +124,8 @@ def render(random: Random) -> Clip:
         [cv2.resize(at(i / FPS)[0], (48, 27), interpolation=cv2.INTER_AREA) for i in range(int(seconds * FPS))]
     )
     luma = dense @ np.asarray([0.299, 0.587, 0.114], np.float32)
-    rate = float(np.abs(np.diff(luma, axis=0)).mean() * FPS)
+    # Motion is what changes beside the light.
+    rate = float(np.abs(np.diff(luma - luma.mean(axis=(1, 2), keepdims=True), axis=0)).mean() * FPS)
     candidates = np.arange(0, seconds, 0.5)
     count = min(16, len(candidates))
     times = [float(candidates[(2 * i + 1) * len(candidates) // (2 * count)]) for i in range(count)]

@@ -29,10 +29,10 @@ LOOKS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "wheel": ("slow", ("white",), "bright"),
     "fast_wheel": ("fast", ("white",), "bright"),
     "ball": ("fast", ("orange",), "normal"),
-    "city_day": ("fast", ("grey", "blue"), "normal"),
+    "city_day": ("fast", ("blue", "grey"), "normal"),
     "city_night": ("fast", ("black", "blue"), "dark"),
-    "wall": ("fast", ("orange", "red"), "normal"),
-    "gradient": ("slow", ("violet", "cyan"), "normal"),
+    "wall": ("fast", ("red", "orange"), "normal"),
+    "gradient": ("slow", ("violet", "blue"), "normal"),
     "flower": ("slow", ("green", "yellow"), "normal"),
     "fish": ("slow", ("cyan",), "normal"),
     "slide": ("still", ("white",), "bright"),
@@ -85,6 +85,8 @@ class Film:
     options: dict[str, str] = field(default_factory=dict)
     audio: tuple[str, int, int, int] | None = None
     steps: tuple[int, ...] = ()
+    priming: int = 0
+    """Samples by which the sound encoder is late, where the container has no way to say so."""
     note: str = ""
 
 
@@ -225,6 +227,7 @@ FILMS: tuple[Film, ...] = (
         codec="mpeg4",
         options={"b": "200k", "qmin": "3", "qmax": "14", "g": "60"},
         audio=("libmp3lame", 44_100, 2, 64_000),
+        priming=1105,
         note="MPEG-4 Part 2 and MP3 in AVI: clips are re-encoded",
     ),
     Film(

@@ -11,6 +11,7 @@ import json
 import shutil
 import sys
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def write(film: Film, path: Path) -> None:
             picture.pix_fmt = "yuv420p"
             picture.thread_count = 1
             picture.time_base = Fraction(1, 1000) if film.steps else 1 / film.fps
+            picture.codec_context.time_base = picture.time_base
             picture.codec_context.flags |= av.codec.context.Flags.bitexact
             frames = pictures(film)
         sound: Any = None
@@ -116,7 +118,8 @@ def write(film: Film, path: Path) -> None:
             sound.bit_rate = bits
             sound.codec_context.flags |= av.codec.context.Flags.bitexact
             track = sound_of(film)
-        done = 0
+        # A container without edit lists keeps the encoder's delay as sound: leave out as much of ours.
+        done = film.priming
 
         def speak(until: Fraction | None) -> None:
             """Encode the sound up to a time, in the encoder's frame length; None: all that is left, and flush."""
@@ -201,7 +204,7 @@ def film_truth(film: Film, path: Path) -> dict[str, Any]:
     whole = has_picture or film.size == (0, 0)
     entry["shots"] = [shot_truth(film, t, s) for t, s in zip(film.takes, spans, strict=True)] if whole else []
     entry["transitions"] = []
-    for before, after, take in zip(spans, spans[1:], film.takes[1:], strict=False):
+    for (before, after), take in zip(pairwise(spans), film.takes[1:], strict=True):
         kind = "dissolve" if take.dissolve else "cut"
         entry["transitions"].append({"kind": kind, "last_before": before[1], "first_after": after[0]})
     return entry

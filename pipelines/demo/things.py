@@ -40,13 +40,13 @@ def fast_wheel(width: int, height: int) -> Paint:
 
 def ball(width: int, height: int) -> Paint:
     room = np.full((height, width, 3), (226, 206, 168), np.uint8)
-    l, r, top, low = width * 0.2, width * 0.8, height * 0.14, height * 0.68
-    polygon(room, [(0, 0), (l, top), (l, low), (0, height)], (206, 184, 146))
-    polygon(room, [(width, 0), (r, top), (r, low), (width, height)], (206, 184, 146))
-    polygon(room, [(0, 0), (width, 0), (r, top), (l, top)], (240, 228, 204))
-    polygon(room, [(0, height), (l, low), (r, low), (width, height)], (150, 104, 62))
+    left, right, top, low = width * 0.2, width * 0.8, height * 0.14, height * 0.68
+    polygon(room, [(0, 0), (left, top), (left, low), (0, height)], (206, 184, 146))
+    polygon(room, [(width, 0), (right, top), (right, low), (width, height)], (206, 184, 146))
+    polygon(room, [(0, 0), (width, 0), (right, top), (left, top)], (240, 228, 204))
+    polygon(room, [(0, height), (left, low), (right, low), (width, height)], (150, 104, 62))
     for i in range(1, 8):
-        a, b = (round(l + (r - l) * i / 8), round(low)), (round(width * (i / 8 * 1.6 - 0.3)), height)
+        a, b = (round(left + (right - left) * i / 8), round(low)), (round(width * (i / 8 * 1.6 - 0.3)), height)
         cv2.line(room, a, b, (128, 86, 50), 1, cv2.LINE_AA)
     wx, wy, ws = width * 0.60, height * 0.24, height * 0.2
     for frame, colour in ((0.02, (250, 246, 236)), (0.0, (150, 200, 236))):

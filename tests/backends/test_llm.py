@@ -128,11 +128,11 @@ def test_template_golden(template: Any) -> None:
 
 
 GOLDEN = [
-    'The video shows a calm, brightly lit shot dominated by blue '
+    "The video shows a calm, brightly lit shot dominated by blue "
     'and green while a person speaks over quiet music, saying "We walk along the shore."',
-    'The video shows a calm, brightly lit shot dominated by blue '
+    "The video shows a calm, brightly lit shot dominated by blue "
     'and green as a person speaks over quiet music, with the words "We walk along the shore."',
-    'A calm, brightly lit shot dominated by blue and green is '
+    "A calm, brightly lit shot dominated by blue and green is "
     'on screen as a person speaks over quiet music, with the words "We walk along the shore."',
 ]
 
@@ -142,6 +142,11 @@ def test_template_drops_sound_that_makes_no_sense(template: Any, audio: str) -> 
     text = fuse(template, task="av", audio=audio)
     assert "blue and green" in text
     assert not re.search("heard|while|zx|1234|la la|none", text)
+
+
+@pytest.mark.parametrize("speech", ["", "(none)", " ?! "])
+def test_template_quotes_nothing_where_nothing_is_said(template: Any, speech: str) -> None:
+    assert '"' not in fuse(template, speech=speech)
 
 
 def test_template_shortens_speech_at_a_word(template: Any) -> None:

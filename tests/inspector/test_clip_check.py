@@ -68,6 +68,11 @@ def test_a_record_that_does_not_describe_the_clip_is_seen(tmp_path: Path, parts:
     assert message in check_media(raw(tmp_path, mp4=factory.tiny_mp4()), record(**parts))
 
 
+def test_a_clip_that_does_not_start_at_zero_is_seen(tmp_path: Path) -> None:
+    faults = check_media(raw(tmp_path, mp4=factory.tiny_mp4(delay=3)), record())
+    assert "the first frame is at 0.300 s, not 0" in faults
+
+
 def test_an_edit_list_may_hide_samples_from_the_count(tmp_path: Path) -> None:
     faults = check_media(raw(tmp_path, mp4=factory.tiny_mp4()), record(video={"frames": 9, "cut": "edit_list"}))
     assert not [fault for fault in faults if "container" in fault]

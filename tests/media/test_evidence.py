@@ -149,8 +149,10 @@ def test_dropping(evidence: Evidence) -> None:
 def test_a_missing_or_torn_file_makes_it_incomplete(evidence: Evidence, name: str) -> None:
     assert evidence.complete
     if name in ("facts.json", "candidates.npz"):
-        (evidence.folder / name).write_bytes(b"{")
-        assert not Evidence(evidence.folder).complete
+        whole = (evidence.folder / name).read_bytes()
+        for torn in (b"", b"{", whole[: len(whole) // 2]):
+            (evidence.folder / name).write_bytes(torn)
+            assert not Evidence(evidence.folder).complete
     (evidence.folder / name).unlink()
     assert not Evidence(evidence.folder).complete
 

@@ -127,6 +127,13 @@ def test_sound_alone_is_no_video(tmp_path: Path) -> None:
     assert reason_of(path) == "media.no_video"
 
 
+def test_a_relative_name_with_a_colon_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("http:a.mp4", "concat:a|b.mp4", "-a.mp4", "percent%03d.mp4"):
+        (tmp_path / name).write_bytes(render(tmp_path / "plain.mp4", frames=2).read_bytes())
+        assert probe(name).video_codec == "h264"
+
+
 def test_names_that_look_like_protocols_and_tags_that_are_no_text(tmp_path: Path) -> None:
     whole = render(tmp_path / "a.mp4", frames=3, metadata={"title": "QQQQQQQQ"}).read_bytes()
     assert b"QQQQQQQQ" in whole

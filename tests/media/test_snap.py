@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from fractions import Fraction
 
 import numpy as np
@@ -13,7 +14,7 @@ from vidcap.media.frames import NO_TIME, FrameTable, PacketIndex, SourceTables
 from vidcap.media.snap import Span, copy_run, snap
 
 
-def tables(order: list[int], keys: set[int], *, hidden: set[int] = frozenset(), fps: int = 10) -> SourceTables:  # type: ignore[assignment]
+def tables(order: list[int], keys: set[int], *, hidden: Collection[int] = (), fps: int = 10) -> SourceTables:
     """Packets in decode order, named by the frame they are presented as; −1 is a packet that shows no frame."""
     count = max(order) + 1
     frames = FrameTable(
@@ -44,16 +45,16 @@ OPEN = tables([0, 3, 1, 2, 6, 4, 5, 9, 7, 8, 12, 10, 11], {0, 9})
 @pytest.mark.parametrize(
     ("source", "first", "last", "run"),
     [
-        (CLOSED, 0, 6, range(0, 7)),
-        (CLOSED, 0, 3, range(0, 4)),
+        (CLOSED, 0, 6, range(7)),
+        (CLOSED, 0, 3, range(4)),
         (CLOSED, 7, 13, range(7, 14)),
         (CLOSED, 7, 7, range(7, 8)),
         (CLOSED, 0, 4, None),  # 4 needs 6
         (CLOSED, 1, 6, None),  # no key packet
         (CLOSED, 0, 8, None),  # 8 needs 10
-        (CLOSED, 0, 13, range(0, 14)),
+        (CLOSED, 0, 13, range(14)),
         (CLOSED, 0, 14, None),  # no such frame
-        (OPEN, 0, 6, range(0, 7)),
+        (OPEN, 0, 6, range(7)),
         (OPEN, 0, 8, None),  # 8 needs 9
         (OPEN, 9, 9, range(7, 8)),
         (OPEN, 9, 12, None),  # 7 and 8 stand between
@@ -65,7 +66,7 @@ def test_copy_run(source: SourceTables, first: int, last: int, run: range | None
 
 def test_a_packet_that_shows_no_frame_ends_every_run() -> None:
     source = tables([0, 1, -1, 2, 3], {0})
-    assert copy_run(source, 0, 1) == range(0, 2)
+    assert copy_run(source, 0, 1) == range(2)
     assert copy_run(source, 0, 3) is None
 
 
@@ -147,4 +148,5 @@ def test_snap_finds_the_longest_span_there_is(source: SourceTables, data: st.Dat
     expected = max(possible, key=lambda item: item[:2])[2] if possible else Span(first, last, False)
     found = snap(source, first, last, max_seconds=ticks / 10, min_seconds=least / 10)
     assert found == expected
-    assert (copy_run(source, found.first, found.last) is not None) == found.hides_nothing or not possible
+    if found.hides_nothing:
+        assert copy_run(source, found.first, found.last) is not None

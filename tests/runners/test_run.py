@@ -31,14 +31,10 @@ def test_a_second_identical_run_does_nothing(vidcap: Command, reference: Path, c
     assert digests(reference) == before
 
 
-def copy_of(run: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(run, tmp_path / "run"))
-
-
 def test_a_changed_prompt_runs_fuse_score_select_and_pack(
     vidcap: Command, reference: Path, corpus: Path, repository: Path, tmp_path: Path
 ) -> None:
-    output = copy_of(reference, tmp_path)
+    output = reference
     text = (repository / "prompts" / "fuse_avs.md").read_text().replace("name: fuse_avs\n", "name: mine\n")
     (tmp_path / "mine.md").write_text(text.replace("\n---\n", "\n---\nPlease.\n", 1))
     change = ("--set", f"stages.fuse.prompts.avs={tmp_path / 'mine.md'}")
@@ -53,7 +49,8 @@ def test_a_changed_threshold_packs_only_parts_whose_selection_changed(
 ) -> None:
     import pyarrow.parquet as pq
 
-    output = copy_of(reference, tmp_path)
+    output = reference
+    before = digests(output)
     lists = sorted((output / "_vidcap" / "selections").glob("*/[0-9]*.parquet"))
     scores = sorted(score for path in lists for score in pq.read_table(path)["score"].to_pylist())
     lowest, next_one = scores[0], next(score for score in scores if score > scores[0])
@@ -65,16 +62,16 @@ def test_a_changed_threshold_packs_only_parts_whose_selection_changed(
         "pack": touched,
     }
     assert report["reasons"]["select.below_min"] >= 1
-    assert digests(output) != digests(reference)
+    assert digests(output) != before
     back = vidcap.run(output, corpus, "--runner", "inline")
     assert back["stages_run"]["pack"] == touched
-    assert digests(output) == digests(reference)
+    assert digests(output) == before
 
 
 def test_evidence_goes_after_packing_and_comes_back_when_needed(
     vidcap: Command, reference: Path, corpus: Path, tmp_path: Path
 ) -> None:
-    output = copy_of(reference, tmp_path)
+    output = reference
     assert not list((output / "_vidcap" / "parts").rglob("*.jpgs"))
     report = vidcap.run(
         output, corpus, "--runner", "inline", "--set", "stages.transcribe.options.min_word_confidence=0.61"
@@ -213,3 +210,30 @@ def test_plan_touches_nothing(vidcap: Command, corpus: Path, tmp_path: Path) -> 
     assert facts["pools"] == ["cpu"]
     assert len(facts["parts"]) > 1
     assert not (tmp_path / "run").exists()
+
+
+def test_sound_of_its_own_is_in_all_samples(vidcap: Command, reference: Path, corpus: Path) -> None:
+    report = vidcap.run(reference, corpus, "--runner", "inline", "--set", "stages.pack.options.audio=flac")
+    assert report["clips"]["kept"] > 0
+    vidcap("validate", reference, "--media")
+    vidcap.run(
+        reference,
+        corpus,
+        "--runner",
+        "inline",
+        "--set",
+        "stages.pack.options.audio=flac",
+        "--set",
+        "stages.pack.options.crf=23",
+    )
+
+
+def test_a_source_that_is_gone_becomes_a_row(vidcap: Command, reference: Path, corpus: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(corpus, tmp_path / "corpus"))
+    manifest = tmp_path / "manifest.jsonl"
+    names = sorted(path.relative_to(own).as_posix() for path in own.rglob("*") if path.is_file())
+    manifest.write_text("".join(f'{{"uri": "{own / name}"}}\n' for name in names))
+    (own / names[0]).unlink()
+    report = vidcap.run(tmp_path / "run", manifest, "--runner", "inline")
+    assert report["reasons"]["source.missing"] == 1
+    assert report["sources"]["in"] == len(names)

@@ -20,8 +20,8 @@ FPS = 10
 
 
 @functools.cache
-def tiny_mp4(*, frames: int = FRAMES, audio: bool = True, size: tuple[int, int] = (64, 48)) -> bytes:
-    """A second of H.264 (and AAC), rendered once."""
+def tiny_mp4(*, frames: int = FRAMES, audio: bool = True, size: tuple[int, int] = (64, 48), delay: int = 0) -> bytes:
+    """A second of H.264 (and AAC), rendered once; the pictures start `delay` frames late."""
     target = io.BytesIO()
     with av.open(target, "w", format="mp4") as box:
         box.flags |= av.container.core.Flags.bitexact.value
@@ -33,7 +33,9 @@ def tiny_mp4(*, frames: int = FRAMES, audio: bool = True, size: tuple[int, int] 
         for index in range(frames):
             picture = np.full((size[1], size[0], 3), 20 * index % 256, np.uint8)
             picture[:, : 6 * index % size[0]] = 255
-            box.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = index + delay, Fraction(1, FPS)
+            box.mux(video.encode(frame))
         box.mux(video.encode(None))
         if sound is not None:
             _play(box, sound, frames / FPS)

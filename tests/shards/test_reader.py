@@ -107,6 +107,7 @@ PAX = b"30 mtime=1700000000.123456789\n"
 HOSTILE: dict[str, tuple[bytes, str, int]] = {
     # what stands between a good sample and a later one; the fault; how many sound samples come out
     "symbolic link": (entry(f"{KEY}.flac", b"", tarfile.SYMTYPE, "/etc/passwd"), "member.kind", 2),
+    "link that claims content": (header(f"{KEY}.flac", 300, tarfile.SYMTYPE, "/etc/passwd"), "member.kind", 2),
     "hard link": (entry(f"{KEY}.flac", b"", tarfile.LNKTYPE, f"{KEY}.mp4"), "member.kind", 2),
     "character device": (entry(f"{KEY}.flac", b"", tarfile.CHRTYPE), "member.kind", 2),
     "block device": (entry(f"{KEY}.flac", b"", tarfile.BLKTYPE), "member.kind", 2),

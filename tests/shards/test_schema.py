@@ -119,6 +119,19 @@ def test_bytes_are_canonical_whatever_order_and_digits_came_in() -> None:
     assert parse(data).to_bytes() == data
 
 
+def test_every_number_is_rounded_as_the_format_says() -> None:
+    tree = factory.raw_record(s="so it moves")
+    tree["span"] |= {"start": 0.12345678, "end": 1.98765432}
+    tree["transcript"] |= {"confidence": 0.98765432}
+    tree["transcript"]["words"] = [{"start": 0.12345678, "end": 0.98765432, "word": "x", "p": 0.12345678}]
+    tree["scores"] |= {"motion": 3.12345678, "similarity_v": 0.12345678, "similarity_s": -0.98765432}
+    record = SampleJson.model_validate(tree)
+    assert (record.span.start, record.span.end) == (0.123457, 1.987654)
+    assert record.transcript.confidence == 0.9877
+    assert record.transcript.words[0].model_dump() == {"start": 0.123457, "end": 0.987654, "word": "x", "p": 0.1235}
+    assert (record.scores.motion, record.scores.similarity_v, record.scores.similarity_s) == (3.123, 0.1235, -0.9877)
+
+
 @pytest.mark.parametrize("meta", ["", "[]", "{", '{"a":' + '"' + "x" * 65_536 + '"}', "[" * 5000])
 def test_meta_must_be_a_small_json_object(meta: str) -> None:
     tree = factory.raw_record()

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from vidcap.errors import InvariantError, ItemError, UsageError
+from vidcap.shards import writer as module
 from vidcap.shards.reader import iter_samples
 from vidcap.shards.schema import Sample, SampleJson, broken_invariants, parse
 from vidcap.shards.writer import ShardWriter, remove_stale, shard_name, write_sizes
@@ -69,7 +70,7 @@ def records(draw: st.DrawFn) -> SampleJson:
     return SampleJson.model_validate(tree)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(records(), st.binary(min_size=1, max_size=2000), st.none() | st.binary(min_size=1, max_size=600))
 def test_sample_to_bytes_to_sample(record: SampleJson, mp4: bytes, flac: bytes | None) -> None:
     assert broken_invariants(record) == []
@@ -128,13 +129,15 @@ def test_the_same_samples_give_the_same_bytes_from_files_and_from_memory(tmp_pat
     assert len(contents(tmp_path / "a")) == 4
 
 
-def test_bytes_are_those_of_webdatasets_own_writer(tmp_path: Path) -> None:
-    samples = golden_samples()
-    (info,) = write(tmp_path, samples).infos
+@pytest.mark.parametrize("flac", [None, b"sound"])
+def test_bytes_are_those_of_webdatasets_own_writer(tmp_path: Path, flac: bytes | None) -> None:
+    samples = [Sample(s.json, s.mp4, flac) for s in golden_samples()]
+    (info,) = write(tmp_path, samples, flac=flac is not None).infos
     theirs = io.BytesIO()
     with wds.TarWriter(theirs, user="vidcap", group="vidcap", mtime=0, encoder=False) as writer:
         for s in samples:
-            writer.write({"__key__": s.key, "mp4": s.mp4, "txt": s.txt.encode(), "json": s.json.to_bytes()})
+            members = {"__key__": s.key, "mp4": s.mp4, "txt": s.txt.encode(), "json": s.json.to_bytes()}
+            writer.write(members if flac is None else members | {"flac": flac})
     assert (tmp_path / info.name).read_bytes() == theirs.getvalue()
 
 
@@ -184,11 +187,16 @@ def test_a_part_without_samples_gives_no_shard(tmp_path: Path) -> None:
     assert contents(tmp_path) == {}
 
 
-def test_more_shards_than_two_digits_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
-    samples = [factory.sample(n * 10, mp4=b"x") for n in range(101)]
-    with pytest.raises(UsageError, match="more than 100 shards"):
-        write(tmp_path, samples, max_bytes=1)
-    assert contents(tmp_path) == {}
+def test_more_shards_than_the_name_can_number_is_refused_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert shard_name("demo", 0, module.MAX_SHARDS - 1) == "demo-000000-99.tar"
+    monkeypatch.setattr(module, "MAX_SHARDS", 2)
+    samples = [factory.sample(n * 10, mp4=b"x") for n in range(3)]
+    assert len(write(tmp_path / "two", samples[:2], max_bytes=1).infos) == 2
+    with pytest.raises(UsageError, match="more than 2 shards"):
+        write(tmp_path / "three", samples, max_bytes=1)
+    assert contents(tmp_path / "three") == {}
 
 
 def test_nothing_is_visible_before_commit(tmp_path: Path) -> None:

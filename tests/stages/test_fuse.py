@@ -248,7 +248,12 @@ def test_what_the_captions_say_may_be_said_again() -> None:
     video = "A man reads a list of seven long words from a sheet of paper."
     text = "A man reads a list of seven long words from a sheet of paper while waves crash."
     assert CHECK.fault(text, {"video": video, "audio": A}) == ""
-    assert all(len(run) == ECHO_WORDS for run in CHECK._runs)
+    front = b"---\nname: own\ntask: av\nslots: {video: x}\n---\n"
+    own = prompts.parse(front + b"Say that in a video {video} there can be much more.", name="own", where="own.md")
+    text = "People say that in a video video there can be much more."
+    assert AnswerCheck(own, 4, 60).fault(text, {"video": V}) == ""
+    assert AnswerCheck(own, 4, 60)._runs == frozenset()
+    assert {len(run) for run in CHECK._runs} == {ECHO_WORDS}
 
 
 def test_limits_come_from_the_options_then_from_the_prompt() -> None:

@@ -12,6 +12,7 @@ _ADJECTIVES: dict[tuple[str, str], tuple[str, ...]] = {
     ("motion", "lively"): ("lively", "fast-moving", "restless"),
     ("light", "dark"): ("dark", "dimly lit"),
     ("light", "bright"): ("bright", "brightly lit", "well-lit"),
+    ("light", "medium"): ("moderately lit",),
     ("contrast", "low"): ("low-contrast",),
     ("contrast", "high"): ("high-contrast",),
     ("saturation", "vivid"): ("vivid", "colourful"),
@@ -69,7 +70,10 @@ def say_sound(claims: Sequence[Claim], seed: int) -> str:
         main = _upper_first(pick((f"a steady noise is heard{after}", f"{before}steady noise is heard")))
     else:
         main = _upper_first(f"{before}sounds are heard")
-    main += "".join(pick(_FLOW[value]) for value in said.get("flow", ()))
+    for value in said.get("flow", ()):
+        # Music and noise are expected to go on; a voice is not.
+        if value == "pauses" or not said.keys() & {"music", "noise", "tone"}:
+            main += pick(_FLOW[value])
     changes = [pick(_AFTER["loudness change", value]) for value in said.get("loudness change", ())]
     return ", ".join([main, *changes]) + "."
 
@@ -98,10 +102,10 @@ def _by_type(claims: Sequence[Claim]) -> dict[str, tuple[str, ...]]:
 
 def _adjective_keys(said: dict[str, tuple[str, ...]]) -> list[tuple[str, str]]:
     """At most one adjective a type: still rather than calm, no colour rather than muted; contrast where little else."""
-    keys = []
+    keys: list[tuple[str, str]] = []
     for type_, order in (
         ("motion", ("still", "calm", "lively")),
-        ("light", ("dark", "bright")),
+        ("light", ("dark", "bright", "medium")),
         ("saturation", ("none", "vivid", "muted")),
         ("contrast", ("high", "low")),
     ):
@@ -118,6 +122,7 @@ def _colours(said: dict[str, tuple[str, ...]], pick: _Choice) -> tuple[str, str]
     bottom = said.get("bottom", ("",))[0]
     if "none" in said.get("saturation", ()):
         names = []
+    names = [name for name in names if name not in (top, bottom)]
     if names:
         listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         main = pick((f"dominated by {listed}", f"in {listed}", f"with much {listed}"))

@@ -78,7 +78,9 @@ def _video(type_: str, value: str, weight: float, *ramps: tuple[str, float, floa
 
 
 def _audio(type_: str, value: str, weight: float, *ramps: tuple[str, float, float, float]) -> Fact:
-    return Fact("audio", type_, value, weight, tuple(Ramp(*ramp) for ramp in ramps))
+    # The kind of a sound shows in how it goes on: under a second nothing but its level is stated.
+    enough = None if type_ in {"sound", "loudness"} else ("seconds", 1.0)
+    return Fact("audio", type_, value, weight, tuple(Ramp(*ramp) for ramp in ramps), enough)
 
 
 _AUDIBLE = ("audible", 0.0, 1.0, 1.0)
@@ -88,11 +90,20 @@ FACTS: dict[tuple[str, str], Fact] = {
     (fact.type, fact.value): fact
     for fact in (
         # Mean absolute luma difference of neighbouring glances (0-255), and per second.
-        _video("motion", "still", 1.0, ("change", 4.0, 1.0, 0.8)),
-        _video("motion", "calm", 0.8, ("change", 14.0, 5.0, 4.5)),
+        _video(
+            "motion",
+            "still",
+            1.0,
+            ("change", 4.0, 1.0, 0.8),
+            ("change_peak", 30.0, 10.0, 6.0),
+            ("change_share", 0.4, 0.12, 0.1),
+        ),
+        _video("motion", "calm", 0.8, ("change", 14.0, 5.0, 4.0), ("change_share", 1.0, 0.4, 0.35)),
         _video("motion", "lively", 0.8, ("change", 6.0, 15.0, 18.0), ("pace", 6.0, 15.0, 20.0)),
         _video("light", "dark", 1.0, ("light", 100.0, 64.0, 60.0)),
         _video("light", "bright", 1.0, ("light", 115.0, 148.0, 152.0)),
+        # Between the two above, without a gap: there is always something to say about a picture.
+        _video("light", "medium", 0.4, ("light", 44.0, 62.0, 60.0), ("light", 168.0, 150.0, 152.0)),
         _video("light change", "brighter", 1.0, ("light_change", 5.0, 22.0, 26.0)),
         _video("light change", "darker", 1.0, ("light_change", -5.0, -22.0, -26.0)),
         _video("contrast", "low", 0.6, ("contrast", 45.0, 25.0, 22.0)),
@@ -140,8 +151,8 @@ FACTS: dict[tuple[str, str], Fact] = {
         # Of a voice alone: music has a pitch of its own.
         _audio("voice", "low", 0.8, _ALONE, ("pitch", 170.0, 135.0, 130.0)),
         _audio("voice", "high", 0.8, _ALONE, ("pitch", 155.0, 190.0, 195.0)),
-        _audio("flow", "pauses", 0.6, _AUDIBLE, ("pauses", 0.08, 0.3, 0.35)),
-        _audio("flow", "unbroken", 0.6, _AUDIBLE, ("pauses", 0.15, 0.02, 0.01)),
+        _audio("flow", "pauses", 0.4, _AUDIBLE, ("pauses", 0.08, 0.3, 0.35)),
+        _audio("flow", "unbroken", 0.4, _AUDIBLE, ("pauses", 0.15, 0.02, 0.01)),
         _audio("loudness", "loud", 0.7, _AUDIBLE, ("level", -24.0, -17.0, -16.0)),
         _audio("loudness", "quiet", 0.7, _AUDIBLE, ("level", -29.0, -36.0, -38.0)),
         _audio("loudness change", "louder", 0.8, _AUDIBLE, ("level_change", 1.0, 8.0, 10.0)),
@@ -161,6 +172,8 @@ MODALITIES: dict[str, frozenset[Modality]] = {
 
 DOUBT = 1.0
 """Weight of what a text does not say: few or vague claims stay near 0 even where they hold."""
+OMISSION = 0.5
+"""What leaving out speech or music that is certainly there costs, in parts of its weight."""
 FALSEHOOD = 1.5
 """How much more a false claim costs than a true one gains."""
 
@@ -185,10 +198,18 @@ def truth_of(claim: Claim, measures: Mapping[str, float]) -> float:
 def agreement(claims: Iterable[Claim], measures: Mapping[str, float], kind: str) -> float:
     """Weighted truth of the claims that count for a caption of `kind`, in [-1, 1]; 0 where there is none."""
     total, weights = 0.0, DOUBT
+    counted: set[str] = set()
+    heard = False
     for claim in dict.fromkeys(claims):
         fact = FACTS[claim.type, claim.value]
         truth = truth_of(claim, measures)
         if fact.modality in MODALITIES[kind] and not math.isnan(truth):
             total += fact.weight * (truth if truth >= 0 else FALSEHOOD * truth)
             weights += fact.weight
+            counted.add(claim.type)
+            heard |= fact.modality == "audio"
+    for type_ in ("speech", "music"):
+        fact = FACTS[type_, "present"]
+        if heard and type_ not in counted and fact.truth(measures) == 1:
+            total -= OMISSION * fact.weight
     return min(1.0, max(-1.0, total / weights))

@@ -1,4 +1,4 @@
-"""What the embedded backends measure of a clip's sound: loudness, flatness, steadiness, the makings of speech and music.
+"""What the embedded backends measure of a clip's sound: loudness, flatness, pauses, the makings of speech and music.
 
 The sound is cut into windows of half a second. The captioner measures the even windows, the similarity the odd ones, so
 that a caption is checked on sound it was not written from.
@@ -6,6 +6,7 @@ that a caption is checked on sound it was not written from.
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -15,6 +16,7 @@ from vidcap.backends.sound_weights import MEAN, MUSIC, SCALE, SPEECH
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
+Array = npt.NDArray[np.floating]
 
 RATE = 16_000
 WINDOW = RATE // 2
@@ -28,6 +30,7 @@ FLOOR_DB = -100.0
 
 AUDIO_FIELDS = (
     "audible",  # 1 where there is a track with a peak above -60 dBFS, else 0
+    "seconds",  # how much was measured
     "level",  # dBFS (RMS) of the louder part: the 80th percentile of the windows
     "level_change",  # dB, last third of the windows minus first third
     "steadiness",  # dB, standard deviation of 16 ms levels: small is steady
@@ -54,11 +57,11 @@ FEATURES = (
 def windows_of(audio: Float32, parity: int) -> Float32:
     """Every second window of half a second from `parity` (0 even, 1 odd) on, as N×8000; the only one where one is all.
 
-    The rest after the last full window is left out; shorter sounds are one window, padded with zeros.
+    The rest after the last full window is left out; shorter sounds are one window, repeated until it is full.
     """
     count = len(audio) // WINDOW
     if count == 0:
-        return np.pad(audio.astype(np.float32), (0, WINDOW - len(audio)))[None] if len(audio) else _NOTHING
+        return np.resize(audio.astype(np.float32), WINDOW)[None] if len(audio) else _NOTHING
     windows: Float32 = audio[: count * WINDOW].reshape(count, WINDOW).astype(np.float32)
     return windows[parity::2] if count > 1 else windows
 
@@ -68,7 +71,7 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
     windows = windows_of(np.nan_to_num(audio), parity)
     peak = float(np.abs(windows).max()) if has_audio and windows.size else 0.0
     if peak <= 10 ** (SILENT_PEAK_DBFS / 20):
-        return np.asarray([0, FLOOR_DB, 0, 0, 0, 0, 0, 1, np.nan, -10, -10], np.float32)
+        return np.asarray([0, len(windows) / 2, FLOOR_DB, 0, 0, 0, 0, 0, 1, np.nan, -10, -10], np.float32)
     levels = _decibels(np.sqrt(np.mean(np.square(windows, dtype=np.float64), axis=1)))
     spectra = _spectra(windows)
     power, frame_levels, correlation = spectra
@@ -78,6 +81,7 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
     logit = _logits(_features(*spectra))
     values = (
         1.0,
+        min(len(windows) * WINDOW, len(audio)) / RATE,
         np.percentile(levels, 80),
         _change(levels),
         frame_levels.std(axis=1).mean(),
@@ -96,7 +100,7 @@ def sound_features(windows: Float32) -> Float64:
     return _features(*_spectra(windows))
 
 
-def _features(power: Float32, levels: Float32, correlation: Float32) -> Float64:
+def _features(power: Array, levels: Array, correlation: Array) -> Float64:
     active = levels > max(levels.max() - 30.0, -75.0)
     audible = active.mean(axis=1) > 0.2
     if not audible.any():
@@ -153,32 +157,33 @@ def _features(power: Float32, levels: Float32, correlation: Float32) -> Float64:
 _NOTHING = np.zeros((0, WINDOW), np.float32)
 
 
-def _decibels(rms: Float64) -> Float64:
+def _decibels(rms: Array) -> Array:
     return 20 * np.log10(np.maximum(rms, 10 ** (FLOOR_DB / 20)))
 
 
-def _spectra(windows: Float32) -> tuple[Float32, Float32, Float32]:
+def _spectra(windows: Array) -> tuple[Array, Array, Array]:
     """Power spectra (N×T×513), levels in dBFS (N×T) and normalised autocorrelations (N×T×513) of the frames."""
     frames = np.lib.stride_tricks.sliding_window_view(windows, FRAME, axis=1)[:, ::HOP]
     levels = _decibels(np.sqrt(np.mean(np.square(frames), axis=-1)))
     taper = np.hanning(FRAME).astype(np.float32)
     tapered = (frames - frames.mean(axis=-1, keepdims=True)) * taper
     spectrum = np.fft.rfft(tapered, 2 * FRAME, axis=-1)
-    full: Float32 = np.square(spectrum.real) + np.square(spectrum.imag)
+    full: Array = np.square(spectrum.real) + np.square(spectrum.imag)
     correlation = np.fft.irfft(full, axis=-1)[..., : FRAME // 2 + 1]
     correlation = correlation / (correlation[..., :1] + 1e-9) / _taper_correlation()
     return full[..., ::2] / np.square(taper).sum() / FRAME, levels, correlation
 
 
 @cache
-def _taper_correlation() -> Float64:
+def _taper_correlation() -> Array:
     """Autocorrelation of the taper itself, by which that of the frames is divided."""
     spectrum = np.abs(np.fft.rfft(np.hanning(FRAME), 2 * FRAME)) ** 2
     correlation = np.fft.irfft(spectrum)[: FRAME // 2 + 1]
-    return np.maximum(correlation / correlation[0], 0.05)
+    lifted: Array = np.maximum(correlation / correlation[0], 0.05)
+    return lifted
 
 
-def _pitch(correlation: Float32) -> tuple[Float32, Float32]:
+def _pitch(correlation: Array) -> tuple[Array, Array]:
     """Semitones above 1 Hz and strength in [0, 1] of the best period between 65 and 400 Hz."""
     low, high = RATE // 400, RATE // 65
     span = correlation[..., low:high]
@@ -192,7 +197,7 @@ def _pitch(correlation: Float32) -> tuple[Float32, Float32]:
     return 12 * np.log2(RATE / period), np.clip(strength, 0.0, 1.0)
 
 
-def _voice_pitch(correlation: Float32) -> float:
+def _voice_pitch(correlation: Array) -> float:
     """Median pitch in Hz of the voiced ones among T×513 frames; NaN for under a tenth of them."""
     if not len(correlation):
         return float("nan")
@@ -201,12 +206,13 @@ def _voice_pitch(correlation: Float32) -> float:
     return float(2 ** (np.median(pitch[voiced]) / 12)) if voiced.mean() > 0.1 else float("nan")
 
 
-def _flatness(power: Float32) -> Float32:
+def _flatness(power: Array) -> Array:
     inside = power[..., 13:449] + 1e-14
-    return np.exp(np.log(inside).mean(axis=-1)) / inside.mean(axis=-1)
+    flatness: Array = np.exp(np.log(inside).mean(axis=-1)) / inside.mean(axis=-1)
+    return flatness
 
 
-def _strongest_line(power: Float32, loud: npt.NDArray[np.bool_]) -> tuple[float, float]:
+def _strongest_line(power: Array, loud: npt.NDArray[np.bool_]) -> tuple[float, float]:
     """Mean share of the energy near the strongest line, and how far the line wanders (semitones)."""
     chosen = power[loud] if loud.any() else power.reshape(-1, power.shape[-1])
     best = chosen[:, 2:].argmax(axis=1) + 2
@@ -216,7 +222,7 @@ def _strongest_line(power: Float32, loud: npt.NDArray[np.bool_]) -> tuple[float,
     return float((near / (chosen.sum(axis=1) + 1e-12)).mean()), float(drift)
 
 
-def _peaks(power: Float32) -> Float32:
+def _peaks(power: Array) -> Array:
     """What stands out of the smoothed spectrum between 100 and 4000 Hz, in dB, unit length per frame."""
     decibels = 10 * np.log10(power[..., 6:257] + 1e-12)
     decibels = np.maximum(decibels, decibels.max(axis=-1, keepdims=True) - 50)
@@ -224,17 +230,18 @@ def _peaks(power: Float32) -> Float32:
     padded = np.pad(decibels, [(0, 0), (0, 0), (width // 2 + 1, width // 2)], mode="edge")
     total = padded.cumsum(axis=-1)
     smooth = (total[..., width:] - total[..., :-width]) / width
-    peaks = np.maximum(decibels - smooth, 0)
-    return peaks / (np.linalg.norm(peaks, axis=-1, keepdims=True) + 1e-9)
+    peaks: Array = np.maximum(decibels - smooth, 0)
+    unit: Array = peaks / (np.linalg.norm(peaks, axis=-1, keepdims=True) + 1e-9)
+    return unit
 
 
-def _sustain(peaks: Float32, lag: int) -> Float32:
+def _sustain(peaks: Array, lag: int) -> Array:
     """How alike the spectral peaks are `lag` hops later: notes last, syllables glide, noise forgets."""
-    alike: Float32 = (peaks[:, lag:] * peaks[:, :-lag]).sum(axis=-1)
+    alike: Array = (peaks[:, lag:] * peaks[:, :-lag]).sum(axis=-1)
     return alike
 
 
-def _syllabic(levels: Float64) -> float:
+def _syllabic(levels: Array) -> float:
     """Share of the level's modulation that lies between 3 and 9 Hz."""
     centred = (levels - levels.mean(axis=1, keepdims=True)) * np.hanning(levels.shape[1])
     modulation = np.abs(np.fft.rfft(centred, 64, axis=1)) ** 2
@@ -243,33 +250,33 @@ def _syllabic(levels: Float64) -> float:
     return float((inside / (modulation[:, rates >= 1].sum(axis=1) + 1e-9)).mean())
 
 
-def _change(levels: Float64) -> float:
+def _change(levels: Array) -> float:
     """Mean level of the last third minus that of the first third; 0 for fewer than three windows."""
     third = len(levels) // 3
     return float(levels[-third:].mean() - levels[:third].mean()) if third else 0.0
 
 
-def _logits(features: Float64) -> tuple[float, float]:
+def _logits(features: Array) -> tuple[float, float]:
     inside = np.clip((features - np.asarray(MEAN)) / np.asarray(SCALE), -4, 4)
     inputs = np.append(inside, 1.0)
     return float(np.clip(inputs @ SPEECH, -10, 10)), float(np.clip(inputs @ MUSIC, -10, 10))
 
 
 @cache
-def _mel() -> Float64:
+def _mel() -> Array:
     """Triangular bands (24×513), evenly spaced in mel between 60 and 7600 Hz."""
 
-    def mel(hertz: Float64) -> Float64:
-        return 2595 * np.log10(1 + hertz / 700)
-
-    edges = 700 * (10 ** (np.linspace(*mel(np.asarray([60.0, 7600.0])), BANDS + 2) / 2595) - 1)
+    low, high = (2595 * math.log10(1 + hertz / 700) for hertz in (60, 7600))
+    edges = 700 * (10 ** (np.linspace(low, high, BANDS + 2) / 2595) - 1)
     frequency = np.arange(FRAME // 2 + 1) * RATE / FRAME
     rise = (frequency - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
     fall = (edges[2:, None] - frequency) / (edges[2:] - edges[1:-1])[:, None]
-    return np.clip(np.minimum(rise, fall), 0, 1)
+    bands: Array = np.clip(np.minimum(rise, fall), 0, 1)
+    return bands
 
 
 @cache
-def _cosines() -> Float64:
+def _cosines() -> Array:
     """The first six cosines over the bands."""
-    return np.cos(np.pi / BANDS * np.outer(np.arange(6), np.arange(BANDS) + 0.5))
+    waves: Array = np.cos(np.pi / BANDS * np.outer(np.arange(6), np.arange(BANDS) + 0.5))
+    return waves

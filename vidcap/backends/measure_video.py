@@ -23,9 +23,7 @@ RASTER = (64, 36)
 LEVELS = 32
 """Steps per channel of the table of colour names."""
 
-COLOURS = (
-    "black white grey red orange yellow green turquoise blue purple pink brown beige".split()  # fmt: skip
-)
+COLOURS = tuple("black white grey red orange yellow green turquoise blue purple pink brown beige".split())
 VIDEO_FIELDS = (
     "light",  # mean luma, 0-255
     "light_change",  # mean luma of the last third of the frames minus that of the first third
@@ -33,6 +31,8 @@ VIDEO_FIELDS = (
     "chroma",  # mean Oklab chroma, 0 (grey) to about 0.3
     "chroma_peak",  # its 95th percentile
     "change",  # mean absolute luma difference of neighbouring frames, their means aside; NaN for a single frame
+    "change_share",  # `change` in parts of `contrast`: in a picture without contrast little change is much motion
+    "change_peak",  # the same of the hundredth of the picture that changes most
     "pace",  # the same per second: a lower bound of the motion between the frames; NaN for a single frame
     "largest",  # share of the commonest colour, 0-1
     *COLOURS,  # share of the picture, 0-1
@@ -57,7 +57,9 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
     halved = luma.reshape(len(luma), RASTER[1] // 2, 2, RASTER[0] // 2, 2).mean(axis=(2, 4))
     level = luma.mean(axis=(1, 2))
     # A change of light is another claim than a change of what is seen.
-    steps = np.abs(np.diff(halved - level[:, None, None], axis=0)).mean(axis=(1, 2))
+    moved = np.abs(np.diff(halved - level[:, None, None], axis=0))
+    contrast = luma.std(axis=(1, 2)).mean()
+    steps = moved.mean(axis=(1, 2))
     gaps = np.maximum(np.diff(np.asarray(times, np.float64)), 1e-3)
     index = small.astype(np.int64) * LEVELS // 256
     cell = (index[..., 0] * LEVELS + index[..., 1]) * LEVELS + index[..., 2]
@@ -67,10 +69,12 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
     values = (
         level.mean(),
         _change(level),
-        luma.std(axis=(1, 2)).mean(),
+        contrast,
         chromas.mean(),
         np.percentile(chromas, 95),
         steps.mean() if len(steps) else np.nan,
+        steps.mean() / max(contrast, 1.0) if len(steps) else np.nan,
+        np.percentile(moved, 99, axis=(1, 2)).mean() if len(steps) else np.nan,
         steps.sum() / gaps.sum() if len(steps) else np.nan,
         whole.max(),
         *whole,
@@ -130,11 +134,11 @@ def colour_membership(lightness: Float64, chroma: Float64, hue: Float64) -> Floa
     a border colour never makes a strong claim.
     """
     out = {name: np.zeros_like(lightness) for name in COLOURS}
-    out["black"] = 1 - _ramp(lightness + 0.3 * chroma, 0.22, 0.30)
+    out["black"] = 1 - _ramp(lightness + 0.3 * chroma, 0.22, 0.35)
     seen = 1 - out["black"]
-    coloured = seen * _ramp(chroma, 0.018, 0.055)
+    coloured = seen * _ramp(chroma, 0.012, 0.055)
     plain = seen - coloured
-    out["white"] = plain * _ramp(lightness, 0.88, 0.94)
+    out["white"] = plain * _ramp(lightness, 0.90, 0.96)
     out["grey"] = plain - out["white"]
     pinkish, reddish, orangish, yellowish, greenish, cyanish, bluish, purplish = (
         coloured * _between(hue, low, high)

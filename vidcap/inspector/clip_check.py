@@ -100,7 +100,7 @@ def _check_frames(times: list[int], ends: list[int], base: Fraction, record: Sam
         return [f"decodes to {many}{min(len(times), video.frames)} frames, the record says {video.frames}"]
     wrong = []
     if times[0] != 0:
-        wrong.append(f"the first frame is at {float(times[0] * base):.6f} s, not 0")
+        wrong.append(f"the first frame is at {float(times[0] * base):.3f} s, not 0")
     gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
     if min(gaps, default=1) <= 0:
         wrong.append("presentation times do not ascend")

@@ -14,7 +14,7 @@ from av.packet import Packet
 
 SAMPLE_RATE = 16_000
 SOUND = "audio.s16"
-MAX_DRIFT = Fraction(1, 50)
+MAX_DRIFT = 0.02
 """Seconds by which a timestamp may differ from the samples counted so far before the sound is placed anew."""
 MAX_SECONDS = 24 * 3600
 """Sound that claims to lie further from its own start is left out: its timestamps are wrong."""
@@ -33,8 +33,10 @@ class SoundTrack:
         self._path = folder / f"{SOUND}.part"
         self._file = self._path.open("wb")
         self._stream = stream
+        self._base: Fraction = stream.time_base or Fraction(1, SAMPLE_RATE)
+        self._step, self._zero = float(self._base), 0.0
         self._origin: Fraction | None = None
-        self._expected = Fraction(0)  # when the next input sample is due
+        self._due = 0.0  # when the next input sample is due, in seconds from the origin
         self._setup: tuple[object, ...] = ()
         self._resampler: Any = None
         self._at = 0  # where the resampler's next sample belongs
@@ -89,21 +91,21 @@ class SoundTrack:
         rate = frame.sample_rate
         if rate <= 0 or not frame.samples:
             return
-        base = self._stream.time_base
-        time = self._expected if frame.pts is None or base is None else frame.pts * base
         if self._origin is None:
-            self._origin = time
-        if not 0 <= time - self._origin < MAX_SECONDS:
+            self._origin = (frame.pts or 0) * self._base
+            self._zero = float(self._origin)
+        time = self._due if frame.pts is None else frame.pts * self._step - self._zero
+        if not -MAX_DRIFT <= time < MAX_SECONDS:
             self.error = self.error or "timestamps far from its start"
             return
         setup = (frame.format.name, frame.layout.name, rate)
-        if setup != self._setup or abs(time - self._expected) > MAX_DRIFT:
+        if setup != self._setup or abs(time - self._due) > MAX_DRIFT:
             self._drain()
             self._setup = setup
             self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
-            self._at = round((time - self._origin) * SAMPLE_RATE)
-            self._expected = time
-        self._expected += Fraction(frame.samples, rate)
+            self._at = max(0, round(time * SAMPLE_RATE))
+            self._due = time
+        self._due += frame.samples / rate
         for block in self._resampler.resample(frame):
             self._write(block)
 
@@ -117,7 +119,8 @@ class SoundTrack:
         samples: np.ndarray[Any, np.dtype[np.int16]] = block.to_ndarray().reshape(-1).astype("<i2", copy=False)
         skip = min(len(samples), max(0, self._written - self._at))
         if skip < len(samples):
-            self._file.seek(2 * (self._at + skip))
+            if self._at + skip != self._written:
+                self._file.seek(2 * (self._at + skip))
             self._file.write(samples[skip:].tobytes())
             self._written = self._at + len(samples)
         self._at += len(samples)

@@ -120,7 +120,7 @@ class Candidates:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        with np.load(folder / INDEX, allow_pickle=False) as stored:
+        with (folder / INDEX).open("rb") as handle, np.load(handle, allow_pickle=False) as stored:
             self.frames: Int64 = stored["frame"]
             self._offsets: Int64 = stored["offset"]
             self._sizes: Int64 = stored["size"]

@@ -82,8 +82,6 @@ def alignment(shown: Thumbnails, given: Thumbnails) -> Check:
     Raises `MediaError("pack.cut_mismatch")` where a lag fits better than none, or a frame is far from its source.
     """
     here = _distance(shown, given)
-    if len(here) and here.max() > FAR:
-        raise _mismatch(f"frame {int(here.argmax())} of the clip differs from its source by {here.max():.1f}")
     told_apart = True
     for lag in LAGS:
         if len(shown) <= abs(lag):
@@ -97,6 +95,8 @@ def alignment(shown: Thumbnails, given: Thumbnails) -> Check:
             if part > MARGIN and gain.mean() > 0:
                 raise _mismatch(f"the clip fits its source better when shifted by {lag}")
         told_apart &= bool(gain.mean() < -MARGIN)
+    if len(here) and here.max() > FAR:
+        raise _mismatch(f"frame {int(here.argmax())} of the clip differs from its source by {here.max():.1f}")
     return "aligned" if told_apart else "indistinct"
 
 

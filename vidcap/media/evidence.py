@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -64,7 +65,7 @@ class Evidence:
                 and (self.folder / self._candidates.file).is_file()
                 and (not self.facts.has_audio or (self.folder / SOUND).is_file())
             )
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
 
     @property

@@ -12,10 +12,8 @@ from vidcap.media.audio import SAMPLE_RATE
 
 
 def flac_bytes(samples: npt.NDArray[np.float32]) -> bytes:
-    """Encode float32 mono samples at 16 kHz as 16-bit FLAC; the same bytes each time. A clip without sound is one
-    silent sample, because every sample of a run has this member or none has.
-    """
-    scaled = np.clip(np.round((samples if len(samples) else np.zeros(1, np.float32)) * 32768.0), -32768, 32767)
+    """Encode float32 mono samples at 16 kHz as 16-bit FLAC; the same bytes each time."""
+    scaled = np.clip(np.round(samples * 32768.0), -32768, 32767)
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="flac", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("flac", rate=SAMPLE_RATE, layout="mono", format="s16")

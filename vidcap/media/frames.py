@@ -54,7 +54,9 @@ class FrameTable:
         """When the frame's presentation ends: the next frame's pts; for the last its duration, else the median step."""
         if index + 1 < len(self.pts):
             return int(self.pts[index + 1])
-        return int(self.pts[index]) + (int(self.duration[index]) or self.step())
+        # Some containers claim durations of a tick or so; such a last frame lasts as long as the others.
+        own, step = int(self.duration[index]), self.step()
+        return int(self.pts[index]) + (own if 2 * own >= step else step)
 
     def start(self, index: int) -> float:
         """Seconds from the first presented frame, rounded to 1e-6."""

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.bitstream import BitStreamFilterContext
+from av.video.reformatter import VideoReformatter
 
 from vidcap.media.facts import MediaFacts
 from vidcap.media.frames import FrameTable
@@ -18,6 +19,7 @@ from vidcap.media.mp4 import ClipFile, Track
 from vidcap.media.probe import PQ_AND_HLG
 from vidcap.media.thumbnails import Thumbnailer
 
+_BT709 = 1
 _LIMITED = 1
 _SQUARE = Fraction(1, 100)
 
@@ -98,11 +100,12 @@ class _Upright:
         self._shape = _shape(frame)
         self._time_base = time_base
         self._size = upright_size(facts)
+        # The `scale` filter would work out its tone-mapping table anew for every frame.
+        self._tone = VideoReformatter() if int(frame.color_trc) in PQ_AND_HLG else None
         graph = av.filter.Graph()
         graph.threads = 1
-        steps = [
-            graph.add_buffer(width=frame.width, height=frame.height, format=frame.format.name, time_base=time_base)
-        ]
+        layout = "yuv420p" if self._tone else frame.format.name
+        steps = [graph.add_buffer(width=frame.width, height=frame.height, format=layout, time_base=time_base)]
         if frame.interlaced_frame:
             steps.append(graph.add("yadif", "mode=send_frame:deint=interlaced"))
         turns = {90: ["transpose=cclock"], 180: ["hflip", "vflip"], 270: ["transpose=clock"]}.get(facts.rotation, [])
@@ -128,6 +131,11 @@ class _Upright:
         return _shape(frame) == self._shape
 
     def turn(self, frame: Any) -> list[Any]:
+        if self._tone is not None:
+            to = {"dst_colorspace": _BT709, "dst_color_trc": _BT709, "dst_color_primaries": _BT709}
+            pts = frame.pts
+            frame = self._tone.reformat(frame, format="yuv420p", dst_color_range=_LIMITED, threads=1, **to)
+            frame.pts, frame.time_base = pts, self._time_base
         self._graph.vpush(frame)
         return self._pull()
 
@@ -148,21 +156,20 @@ class _Upright:
             pulled.append(picture)
 
 
-def _shape(frame: Any) -> tuple[int, int, str]:
-    return frame.width, frame.height, frame.format.name
+def _shape(frame: Any) -> tuple[int, int, str, int]:
+    return frame.width, frame.height, frame.format.name, int(frame.color_trc)
 
 
 def _colours(frame: Any) -> str:
-    """Options of `scale` that bring HDR to standard range, RGB to BT.709, full range to limited."""
-    if int(frame.color_trc) in PQ_AND_HLG:
-        return "out_transfer=bt709:out_primaries=bt709:out_color_matrix=bt709:out_range=tv"
-    if frame.format.is_rgb:
-        return "out_color_matrix=bt709:out_range=tv"
-    return "out_range=tv"
+    """Options of `scale` that bring full range to limited and, for RGB, choose BT.709."""
+    return "out_color_matrix=bt709:out_range=tv" if frame.format.is_rgb else "out_range=tv"
 
 
 def _open_encoder(picture: Any, out: ClipFile, time_base: Fraction, rate: Fraction, crf: int, preset: str) -> Track:
-    options = {"preset": preset, "crf": str(crf), "threads": "1", "x264-params": "threads=1:lookahead-threads=1"}
+    # x264's macroblock tree reads memory that nobody wrote (seen with AVX-512 and widths that are no multiple of 256):
+    # with it the same pictures give other bytes from one call to the next.
+    x264 = "threads=1:lookahead-threads=1:mbtree=0"
+    options = {"preset": preset, "crf": str(crf), "threads": "1", "x264-params": x264}
     track = out.encoded("libx264", rate, time_base, options)
     context = track.stream.codec_context
     context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p"

@@ -17,7 +17,7 @@ from vidcap.pipeline.faults import guarded, verdict_of
 from vidcap.pipeline.inflight import InFlight
 from vidcap.pipeline.journal import Entry, Journal
 from vidcap.pipeline.ledger import Ledger, Record
-from vidcap.pipeline.plan import Part, Plan
+from vidcap.pipeline.plan import ROW_COLUMNS, Part, Plan
 from vidcap.pipeline.resident import plan_of, ready_stage
 from vidcap.records import VERDICT_COLUMNS, Shot, Source, StageResult, Verdict, clip_key
 from vidcap.seeds import digest_of
@@ -190,7 +190,10 @@ class _StepRun:
         """Run a stage over the rows that none of its ancestors stopped."""
         ancestors = [stage for stage in self.plan.order if stage in self.plan.ancestors(name)]
         alive = [index for index, row in enumerate(rows) if effective(row, ancestors) is None]
-        result = guarded(self.stages[name], [rows[index] for index in alive], lambda _: evidence)
+        # Only what the stage declares: a column it read in silence would escape its fingerprint.
+        seen = ROW_COLUMNS | self.plan.classes[name].needs | self.plan.classes[name].uses
+        visible = [{column: value for column, value in rows[index].items() if column in seen} for index in alive]
+        result = guarded(self.stages[name], visible, lambda _: evidence)
         if name == "score" and rows:
             self.embeddings.flush(rows[0]["source_id"])
             self.embeddings.forget(rows[0]["source_id"])

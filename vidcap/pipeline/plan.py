@@ -90,7 +90,8 @@ class Plan:
         if name in ("pack", *GLOBAL_STAGES):
             return tuple(stage for stage in before if stage not in GLOBAL_STAGES)
         needs = set(self.classes[name].needs)
-        direct = {stage for stage in before if needs & set(getattr(self.classes[stage], "gives", ()))}
+        reads = needs | set(self.classes[name].uses)
+        direct = {stage for stage in before if reads & set(getattr(self.classes[stage], "gives", ()))}
         direct |= {"detect_shots"} if name == "trim" else {"trim"}
         if "evidence" in needs:
             direct.add("decode")

@@ -30,6 +30,9 @@ OWNER = "vidcap"
 MEMBER_LIMIT = 8 * 2**30 - 1
 """USTAR writes sizes with 11 octal digits."""
 
+MAX_SHARDS = 100
+"""Shards of a part: their number has two digits."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 Member = tuple[str, "bytes | Path", int]
 
@@ -178,11 +181,6 @@ class ShardWriter:
             for shard in self._shards:
                 shard.discard()
 
-    @property
-    def current(self) -> str:
-        """Name of the tar that holds the last added sample; "" before the first."""
-        return self._open.target.name if self._open is not None else ""
-
     def __enter__(self) -> ShardWriter:
         return self
 
@@ -235,8 +233,8 @@ class ShardWriter:
 
     def _next(self) -> None:
         self._close()
-        if len(self._shards) == 100:
-            raise UsageError(f"part {self.part} needs more than 100 shards", hint="raise `max_bytes`")
+        if len(self._shards) == MAX_SHARDS:
+            raise UsageError(f"part {self.part} needs more than {MAX_SHARDS} shards", hint="raise `max_bytes`")
         self._open = _OpenShard(self.folder, shard_name(self.name, self.part, len(self._shards)))
         self._shards.append(self._open)
 

@@ -55,6 +55,8 @@ class ClipStage(ABC):
     """Whether the YAML may name an `llm` backend beside the stage's own."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Columns of earlier stages, and `evidence` where it looks at frames or sound."""
+    uses: ClassVar[frozenset[str]] = frozenset()
+    """Columns it reads where an earlier stage gives them."""
     gives: ClassVar[Mapping[str, pa.DataType]] = {}
     Options: ClassVar[type[StageOptions]] = StageOptions
 

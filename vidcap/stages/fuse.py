@@ -57,7 +57,8 @@ class Fuse(ClipStage):
     version = 1
     role = "llm"
     prompt_slots: ClassVar[Mapping[str, str]] = {"av": "fuse_av", "avs": "fuse_avs"}
-    needs = frozenset({"caption_v", "caption_a", "caption_s"})
+    needs = frozenset({"caption_v"})
+    uses: ClassVar[frozenset[str]] = frozenset({"caption_a", "caption_s"})
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "caption_av": pa.string(),
         "caption_av_by": pa.string(),
@@ -97,7 +98,7 @@ class Fuse(ClipStage):
         return StageResult(columns, verdicts)
 
     def _questions(self, at: int, row: Row) -> list[_Question]:
-        video, audio, speech = (row[name] or "" for name in ("caption_v", "caption_a", "caption_s"))
+        video, audio, speech = (row.get(name) or "" for name in ("caption_v", "caption_a", "caption_s"))
         tasks = []
         if video and audio:
             tasks.append("av")
@@ -105,7 +106,7 @@ class Fuse(ClipStage):
             tasks.append("avs")
         found = []
         for task in tasks:
-            slots = {slot: row[column] or MISSING for slot, column in SLOTS[task].items()}
+            slots = {slot: row.get(column) or MISSING for slot, column in SLOTS[task].items()}
             found.append(_Question(at, row["key"], task, slots, self.context.prompts[task].render(slots)))
         return found
 

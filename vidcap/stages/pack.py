@@ -10,15 +10,16 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 from pydantic import ByteSize, Field
 
 from vidcap.errors import ItemError, MediaError
-from vidcap.media.cut import Cutter, CutOptions, CutResult
-from vidcap.media.evidence import Evidence
+from vidcap.media.cut import CutOptions, CutResult, Cutter
+from vidcap.media.evidence import SAMPLE_RATE, Evidence
 from vidcap.media.flac import flac_bytes
 from vidcap.records import CAPTION_KINDS, Source, StageResult, Verdict, primary_kind
-from vidcap.shards.schema import Sample, SampleJson, score_or_missing
+from vidcap.shards.schema import Sample, SampleJson, make_record, score_or_missing
 from vidcap.shards.writer import ShardInfo, ShardWriter
 from vidcap.stages.base import Context, Row, StageOptions
 
@@ -93,9 +94,9 @@ class Pack:
                     verdicts[position] = Verdict("quarantined", cut.reason, cut.value, cut.detail)
                     continue
                 source_row = sources[row["source_id"]][1]
-                record = sample_json(row, source_row, cut, provenance)
-                sound = flac_bytes(evidence(row["source_id"]).audio(row["first_frame"], row["last_frame"])) if flac else None
                 try:
+                    record = sample_json(row, source_row, cut, provenance)
+                    sound = _flac(row, evidence(row["source_id"])) if flac else None
                     writer.add(Sample(record, clip, sound))
                 except ItemError as error:
                     verdicts[position] = Verdict("quarantined", error.reason, error.value, error.detail)
@@ -136,6 +137,12 @@ class Pack:
                         yield position, row, error
 
 
+def _flac(row: Row, evidence: Evidence) -> bytes:
+    """The clip's sound; silence of its length where the source has none, because all samples have it or none has."""
+    sound = evidence.audio(row["first_frame"], row["last_frame"])
+    return flac_bytes(sound if len(sound) else np.zeros(round((row["end"] - row["start"]) * SAMPLE_RATE), np.float32))
+
+
 def _unchanged(source: Source, source_row: Row) -> None:
     """The cheap half of the check; the other is that every frame and packet is compared with the tables."""
     try:
@@ -155,7 +162,7 @@ def sample_json(row: Row, source_row: Row, cut: CutResult, provenance: Provenanc
         {"start": word["start"], "end": word["end"], "word": word["word"], "p": _ratio(word["p"])}
         for word in row.get("words") or []
     ]
-    return SampleJson.model_validate(
+    return make_record(
         {
             "schema": "vidcap/1",
             "key": row["key"],

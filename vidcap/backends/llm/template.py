@@ -11,6 +11,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+from pydantic import Field
+
 from vidcap.backends.roles import BackendConfig, Outcome, Request
 from vidcap.backends.sentences import lower_first, sentences, shorten, words
 from vidcap.errors import ItemError
@@ -50,7 +52,7 @@ class Backend:
     """Answers the tasks `av` (slots `video`, `audio`) and `avs` (also `speech`); others give `llm.unknown_task`."""
 
     class Config(BackendConfig):
-        max_speech_words: int = 16
+        max_speech_words: int = Field(default=16, ge=3, le=100)
         """How many spoken words are quoted at most."""
 
     embedded: ClassVar[bool] = True
@@ -131,8 +133,9 @@ def _compose(video: str, audio: str, quoted: str, seed: int) -> str:
     else:
         patterns = ("In the video, {v}", "The video shows how {v}") if clause else ("The video shows {v}",)
         plain, heard = "{v}" if clause else "the video shows {v}", [""]
-    # What is quoted comes last, so that the picture does not read as part of what is said.
-    patterns = tuple(p for p in patterns if not (quoted and p.startswith(("As {h}", "While {h}"))))
+    if quoted or _SPEAKS.search(audio):
+        # What somebody says comes last, so that the picture does not read as part of it.
+        patterns = tuple(p for p in patterns if not p.startswith(("As {h}", "While {h}")))
     if " while " in audio:
         patterns = tuple(p for p in patterns if "hile {h}" not in p)
     found = [_finish(pattern, video, sound) for pattern in patterns for sound in heard]
@@ -148,8 +151,8 @@ def _heard(audio: str, quoted: str) -> list[str]:
         if not quoted:
             return [clause]
         if not _SPEAKS.search(audio):
-            joint = ", " if "," in audio else " "
-            return [clause + joint + voice.replace("{s}", quoted) for voice in _VOICE]
+            # After the comma a "without" of the sound caption no longer reaches the voice.
+            return [f"{clause}, " + voice.replace("{s}", quoted) for voice in _VOICE]
         # "saying" belongs to the last noun that could speak: only where the clause is nothing but that.
         tails = _SAYING if _PERSON.match(audio) and "," not in audio else _WORDS
         return [clause + tail.replace("{s}", quoted) for tail in tails]

@@ -50,7 +50,7 @@ def _caption(clip: ClipView, seed: int) -> Outcome[str]:
 
 
 def _worth_saying(claims: list[Claim], measures: Mapping[str, Any]) -> list[Claim]:
-    """The largest colours first and not too many; one colour a place; `mixed` only where none stands out."""
+    """The largest colours first and not too many, one a place; what says little only where there is little else."""
     colours = sorted(
         (c for c in claims if c.type == "colour" and c.value != "mixed"), key=lambda c: -float(measures[c.value])
     )
@@ -59,5 +59,6 @@ def _worth_saying(claims: list[Claim], measures: Mapping[str, Any]) -> list[Clai
     for place in ("top", "bottom"):
         there = [c for c in claims if c.type == place]
         places += sorted(there, key=lambda c: -float(measures[f"{c.type}_{c.value}"]))[:1]
-    rest = [c for c in claims if c.type not in {"colour", "top", "bottom"}]
-    return [*rest, *colours[:_MOST_COLOURS], *mixed, *places]
+    rest = [c for c in claims if c.type not in {"colour", "top", "bottom"} and c.value != "medium"]
+    telling = [*rest, *colours[:_MOST_COLOURS], *mixed, *places]
+    return telling if len(telling) > 1 else [*(c for c in claims if c.value == "medium"), *telling]
