@@ -105,7 +105,7 @@ FILMS: tuple[Film, ...] = (
         SMALL,
         Fraction(25),
         (
-            Take("city_day", 160, (say("street"), Cue("street", 0.004))),
+            Take("city_day", 185, (say("street"), Cue("street", 0.003), Cue("street", 0.06, 5.2))),
             Take("wheel", 100, (Cue("music", 0.3),)),
             Take("ball", 165, (say("ball"), Cue("music", 0.003))),
         ),
@@ -118,7 +118,7 @@ FILMS: tuple[Film, ...] = (
         (384, 216),
         Fraction(30),
         (
-            Take("city_night", 216, (say("windows"), Cue("music", 0.003))),
+            Take("city_night", 300, (say("windows"), Cue("music", 0.003), Cue("music", 0.05, 6.6))),
             Take("stars", 186, (say("stars"), Cue("wind", 0.003)), dissolve=12),
         ),
         options={"preset": "slow", "crf": "24", "x264-params": "keyint=37:min-keyint=37:scenecut=0"},
@@ -130,8 +130,8 @@ FILMS: tuple[Film, ...] = (
         SMALL,
         Fraction(25),
         (
-            Take("sunrise", 170, (say("morning"), Cue("music", 0.003))),
-            Take("sea", 150, (say("sea"), Cue("surf", 0.003)), dissolve=15),
+            Take("sunrise", 200, (say("morning"), Cue("music", 0.003), Cue("music", 0.05, 5.6))),
+            Take("sea", 190, (say("sea"), Cue("surf", 0.003), Cue("surf", 0.15, 5.2)), dissolve=15),
             Take("flower", 30, (Cue("music", 0.2),), expect="trim.too_short"),
             Take("fish", 100, (Cue("music", 0.3),)),
         ),
@@ -145,7 +145,7 @@ FILMS: tuple[Film, ...] = (
         Fraction(25),
         (
             Take("snow", 90, (Cue("wind", 0.25),)),
-            Take("evening_sea", 165, (say("evening"), Cue("surf", 0.003))),
+            Take("evening_sea", 200, (say("evening"), Cue("surf", 0.003), Cue("surf", 0.15, 5.6))),
         ),
         codec="libvpx-vp9",
         options={"crf": "33", "b": "0", "cpu-used": "4", "deadline": "good", "g": "120"},
@@ -198,7 +198,7 @@ FILMS: tuple[Film, ...] = (
         "balloon.mp4",
         (256, 144),
         Fraction(15),
-        (Take("balloon", 540, (Cue("music", 0.2, 0, 12), say("balloon", 15), Cue("wind", 0.1, 22, 14))),),
+        (Take("balloon", 540, (Cue("wind", 0.1, 0, 13), say("balloon", 15), Cue("wind", 0.1, 22, 14))),),
         options={"preset": "slow", "crf": "24"},
         audio=("aac", 48_000, 1, 40_000),
         note="one shot of 36 s: a window of it is used; the speech lies in every window of 30 s",

@@ -58,7 +58,10 @@ def claims(*pairs: str) -> list[Claim]:
             "The scene is not dark but bright, with blue at the top and green at the bottom.",
             ["!light=dark", "light=bright", "top=blue", "bottom=green"],
         ),
-        ("A still picture in orange and brown; nothing is heard.", ["motion=still", "colour=orange", "colour=brown", "sound=none"]),
+        (
+            "A still picture in orange and brown; nothing is heard.",
+            ["motion=still", "colour=orange", "colour=brown", "sound=none"],
+        ),
         ("Somebody is still talking in a low voice.", ["speech=present", "voice=low"]),
         ("Music is not heard.", ["!music=present"]),
         ("There isn't any music, only footsteps.", ["!music=present"]),
@@ -68,7 +71,8 @@ def claims(*pairs: str) -> list[Claim]:
             ["speech=present", "light change=brighter"],
         ),
         (
-            'A calm, bright shot dominated by blue, while a person speaks over quiet music, saying: "a red, dark, loud night".',
+            "A calm, bright shot dominated by blue, while a person speaks over quiet music, "
+            'saying: "a red, dark, loud night".',
             ["motion=calm", "light=bright", "colour=blue", "speech=present", "loudness=quiet", "music=present"],
         ),
         ("A man talks about the dark ages.", ["speech=present"]),
@@ -207,6 +211,14 @@ def test_motion_is_measured_per_glance_and_per_second() -> None:
     assert measures["change"] == pytest.approx(100, abs=1) and measures["pace"] == pytest.approx(50, abs=1)
     single = dict(zip(VIDEO_FIELDS, measure_video([lit], [0.0]), strict=True))
     assert math.isnan(single["change"]) and math.isnan(single["pace"])
+
+
+def test_what_comes_into_view_is_no_change_of_light() -> None:
+    frames = [np.full((36, 64, 3), 40, np.uint8) for _ in range(6)]
+    for frame in frames[4:]:
+        frame[:, :36] = 250
+    measures = dict(zip(VIDEO_FIELDS, measure_video(frames, [float(i) for i in range(6)]), strict=True))
+    assert measures["light_change"] == 0 and measures["change"] > 5
 
 
 def test_a_change_of_light_is_no_motion() -> None:

@@ -106,7 +106,7 @@ def assert_shows(clip: Path, tables: SourceTables, first: int, last: int) -> Non
     assert times == [int(table.pts[i] - table.pts[first]) * table.time_base for i in wanted]
 
 
-@settings(max_examples=70, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_every_cut_shows_exactly_its_frames(source: Callable[..., Known], tmp_path: Path, data: st.DataObject) -> None:
     path, tables, facts = source(data.draw(st.sampled_from(sorted(KINDS))))

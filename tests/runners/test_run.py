@@ -14,7 +14,7 @@ from command import PARTS, Command, digests, wait_for
 
 def test_every_source_and_clip_is_accounted_for(vidcap: Command, reference: Path, corpus: Path) -> None:
     report = vidcap.report(reference)
-    assert report["sources"]["in"] == sum(1 for path in corpus.rglob("*") if path.is_file())
+    assert report["sources"]["in"] == sum(1 for path in corpus.rglob("*") if path.is_file() and path.suffix != ".txt")
     assert report["sources"]["pending"] == report["sources"]["failed"] == 0
     assert report["clips"]["pending"] == 0
     assert report["clips"]["kept"] > 0
@@ -237,3 +237,13 @@ def test_a_source_that_is_gone_becomes_a_row(vidcap: Command, reference: Path, c
     report = vidcap.run(tmp_path / "run", manifest, "--runner", "inline")
     assert report["reasons"]["source.missing"] == 1
     assert report["sources"]["in"] == len(names)
+
+
+def test_addresses_are_fetched_and_missing_ones_are_rows(vidcap: Command, corpus: Path, tmp_path: Path) -> None:
+    name = next(path for path in sorted(corpus.rglob("*.mp4")) if "broken" not in path.name)
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"uri\nfile://{name}\nfile://{tmp_path}/nothing.mp4\n")
+    report = vidcap.run(tmp_path / "run", manifest, "--runner", "inline")
+    assert report["sources"]["done"] == 1
+    assert report["reasons"]["source.missing"] == 1
+    assert not list((tmp_path / "run" / "_vidcap" / "parts").glob("*/scratch/*"))

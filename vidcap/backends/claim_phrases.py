@@ -123,6 +123,8 @@ def _colours(said: dict[str, tuple[str, ...]], pick: _Choice) -> tuple[str, str]
     if "none" in said.get("saturation", ()):
         names = []
     names = [name for name in names if name not in (top, bottom)]
+    if names[-2:] == ["black", "white"]:
+        names[-2:] = ["white", "black"]  # "in black and white" says that there is no colour
     if names:
         listed = " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
         main = pick((f"dominated by {listed}", f"in {listed}", f"with much {listed}"))

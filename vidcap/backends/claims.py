@@ -104,8 +104,8 @@ FACTS: dict[tuple[str, str], Fact] = {
         _video("light", "bright", 1.0, ("light", 115.0, 148.0, 152.0)),
         # Between the two above, without a gap: there is always something to say about a picture.
         _video("light", "medium", 0.4, ("light", 44.0, 62.0, 60.0), ("light", 168.0, 150.0, 152.0)),
-        _video("light change", "brighter", 1.0, ("light_change", 5.0, 22.0, 26.0)),
-        _video("light change", "darker", 1.0, ("light_change", -5.0, -22.0, -26.0)),
+        _video("light change", "brighter", 1.0, ("light_change", 3.0, 15.0, 18.0)),
+        _video("light change", "darker", 1.0, ("light_change", -3.0, -15.0, -18.0)),
         _video("contrast", "low", 0.6, ("contrast", 45.0, 25.0, 22.0)),
         _video("contrast", "high", 0.6, ("contrast", 50.0, 72.0, 76.0)),
         _video("saturation", "vivid", 0.8, ("chroma", 0.07, 0.115, 0.12)),

@@ -26,7 +26,7 @@ LEVELS = 32
 COLOURS = tuple("black white grey red orange yellow green turquoise blue purple pink brown beige".split())
 VIDEO_FIELDS = (
     "light",  # mean luma, 0-255
-    "light_change",  # mean luma of the last third of the frames minus that of the first third
+    "light_change",  # luma of the last third of the frames minus that of the first: as much as 7 of 10 places change
     "contrast",  # standard deviation of luma inside a frame, mean over frames
     "chroma",  # mean Oklab chroma, 0 (grey) to about 0.3
     "chroma_peak",  # its 95th percentile
@@ -68,7 +68,7 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
     whole, third = shares.mean(axis=(0, 1, 2)), RASTER[1] // 3
     values = (
         level.mean(),
-        _change(level),
+        _light_change(luma),
         contrast,
         chromas.mean(),
         np.percentile(chromas, 95),
@@ -85,9 +85,11 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
     return np.asarray(values, np.float32)
 
 
-def _change(level: Float32) -> float:
-    third = max(1, len(level) // 3)
-    return float(level[-third:].mean() - level[:third].mean())
+def _light_change(luma: Float32) -> float:
+    """What comes into view changes the mean of the picture; a change of light changes nearly all of it, one way."""
+    third = max(1, len(luma) // 3)
+    darker, brighter = np.percentile(luma[-third:].mean(axis=0) - luma[:third].mean(axis=0), [70, 30])
+    return float(max(brighter, 0.0) + min(darker, 0.0))
 
 
 @cache

@@ -32,7 +32,7 @@ def check_times(path: Path, table: FrameTable, first: int, last: int) -> None:
     count = last - first + 1
     with av.open(str(path)) as clip:
         video = clip.streams.video[0]
-        packets = [packet for packet in clip.demux(video) if packet.size]
+        packets: list[Any] = [packet for packet in clip.demux(video) if packet.size]
         if video.frames != count or len(packets) != count:
             raise _mismatch(f"{video.frames} frames counted, {len(packets)} packets, {count} wanted")
         if any(packet.is_discard for packet in packets):
@@ -102,7 +102,8 @@ def alignment(shown: Thumbnails, given: Thumbnails) -> Check:
 
 def _distance(one: Thumbnails, other: Thumbnails) -> npt.NDArray[np.float64]:
     """Mean absolute difference of each pair of thumbnails."""
-    return np.abs(one.astype(np.int16) - other).mean(axis=(1, 2, 3))
+    distance: npt.NDArray[np.float64] = np.abs(one.astype(np.int16) - other).mean(axis=(1, 2, 3))
+    return distance
 
 
 def _last_frame(clip: Any) -> Any | None:

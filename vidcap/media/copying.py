@@ -28,8 +28,8 @@ def copy_video(source: SourceReader, run: range, first: int, last: int, out: Cli
     """
     tables = source.tables
     packets = source.packets(run)
-    codec = source.video.codec_context.codec.canonical_name
-    if codec == "h264" and not _starts_clean(bytes(packets[0])):
+    context = source.video.codec_context
+    if context.codec.canonical_name == "h264" and not _starts_clean(bytes(packets[0]), context.extradata):
         raise NotCopyableError("the key packet is a recovery point, not a clean start")
     if any(packet.has_sidedata("new_extradata") for packet in packets):
         raise NotCopyableError("the stream's parameters change within the span")
@@ -56,16 +56,17 @@ def _duration(tables: SourceTables, pts: int) -> int:
     return tables.frames.end_pts(int(np.searchsorted(tables.frames.pts, pts))) - pts
 
 
-def _starts_clean(data: bytes) -> bool:
+def _starts_clean(data: bytes, extradata: bytes | None) -> bool:
     """Whether an H.264 access unit holds an IDR slice. Other key packets may need what stands before them.
 
-    Reads Annex B if the data begins with a start code, else NAL units behind four-byte lengths.
+    NAL units stand behind lengths where the stream's header is an `avcC` record (its first byte is 1; the fifth says
+    how long a length is), else behind start codes.
     """
-    if data.startswith((b"\0\0\1", b"\0\0\0\1")):
+    if not extradata or extradata[0] != 1 or len(extradata) < 5:
         return any(part[0] & _NAL_TYPE == _IDR for part in data.split(b"\0\0\1")[1:] if part)
-    at = 0
-    while at + 4 < len(data):
-        if data[at + 4] & _NAL_TYPE == _IDR:
+    width, at = (extradata[4] & 3) + 1, 0
+    while at + width < len(data):
+        if data[at + width] & _NAL_TYPE == _IDR:
             return True
-        at += 4 + int.from_bytes(data[at : at + 4], "big")
+        at += width + int.from_bytes(data[at : at + width], "big")
     return False

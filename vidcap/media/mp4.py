@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, cast
 
 import av
 
@@ -38,7 +38,7 @@ class ClipFile:
         scale = time_base.denominator if 1000 <= time_base.denominator <= 1_000_000 else 90_000
         options = {"movie_timescale": str(scale), "movflags": "+faststart"}
         self._container: Any = av.open(str(path), "w", format="mp4", container_options=options)
-        self._container.flags |= av.container.core.Flags.bitexact.value  # No muxer version in the file.
+        self._container.flags |= cast(int, av.container.core.Flags.bitexact.value)  # No muxer version in the file.
         self.tracks: list[Track] = []
 
     def __enter__(self) -> ClipFile:

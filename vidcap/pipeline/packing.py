@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from vidcap.backends import registry
 from vidcap.media.evidence import Evidence
 from vidcap.pipeline.columns import PartFolder, Row, count_clips, effective, file_digest, scatter, write_stage
+from vidcap.pipeline.fetch import fetched
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.part import Outcome, Task, check_stop, count_sources
 from vidcap.pipeline.plan import Plan, load_parts
@@ -48,6 +49,7 @@ def pack_part(task: Task) -> Outcome:
             name=plan.config.name,
             part=task.part.number,
             provenance=provenance(plan),
+            local=lambda source: fetched(source, scratch),
             check_stop=lambda: check_stop(output),
         )
     finally:

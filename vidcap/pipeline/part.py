@@ -14,6 +14,7 @@ from vidcap.media.evidence import Evidence
 from vidcap.pipeline.columns import PartFolder, Row, absorb, count_clips, effective, key_of, scatter, write_stage
 from vidcap.pipeline.embeddings import PartEmbeddings
 from vidcap.pipeline.faults import guarded, verdict_of
+from vidcap.pipeline.fetch import fetched
 from vidcap.pipeline.inflight import InFlight
 from vidcap.pipeline.journal import Entry, Journal
 from vidcap.pipeline.ledger import Ledger, Record
@@ -171,7 +172,8 @@ class _StepRun:
 
     def _decode(self, source: Source) -> Row:
         try:
-            row: Row = self.stages["decode"].run(source, self.folder.evidence(source.id))
+            with fetched(source, self.folder.path / "scratch") as local:
+                row: Row = self.stages["decode"].run(local, self.folder.evidence(source.id))
             return {**row, **_verdict_columns(None)}
         except Exception as error:  # one source's bytes may break any library; it must not take the part along
             return {**_source_columns(source), **_verdict_columns(verdict_of("decode", error))}

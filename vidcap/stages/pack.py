@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -22,6 +24,9 @@ from vidcap.records import CAPTION_KINDS, Source, StageResult, Verdict, primary_
 from vidcap.shards.schema import Sample, SampleJson, make_record, score_or_missing
 from vidcap.shards.writer import ShardInfo, ShardWriter
 from vidcap.stages.base import Context, Row, StageOptions
+
+Fetch = Callable[[Source], AbstractContextManager[Source]]
+"""Gives a source a path on this machine for as long as its clips are cut."""
 
 
 class PackOptions(StageOptions):
@@ -77,6 +82,7 @@ class Pack:
         name: str,
         part: int,
         provenance: Provenance,
+        local: Fetch = contextlib.nullcontext,
         check_stop: Callable[[], None] = lambda: None,
     ) -> Packed:
         """Write the shards of `rows` (chosen clips, ascending key) into `folder`; each is cut under `scratch` first.
@@ -89,7 +95,7 @@ class Pack:
         scratch.mkdir(parents=True, exist_ok=True)
         clip = scratch / "clip.mp4"
         with ShardWriter(folder, name, part, max_bytes=self.options.max_bytes, flac=flac) as writer:
-            for position, row, cut in self._clips(rows, sources, evidence, clip, check_stop):
+            for position, row, cut in self._clips(rows, sources, evidence, clip, local, check_stop):
                 if isinstance(cut, ItemError):
                     verdicts[position] = Verdict("quarantined", cut.reason, cut.value, cut.detail)
                     continue
@@ -113,6 +119,7 @@ class Pack:
         sources: Mapping[str, tuple[Source, Row]],
         evidence: Callable[[str], Evidence],
         clip: Path,
+        local: Fetch,
         check_stop: Callable[[], None],
     ) -> Iterator[tuple[int, Row, CutResult | ItemError]]:
         options = CutOptions(
@@ -121,15 +128,15 @@ class Pack:
         for source_id, group in groupby(enumerate(rows), key=lambda pair: str(pair[1]["source_id"])):
             check_stop()
             members = list(group)
-            source, source_row = sources[source_id]
-            try:
-                _unchanged(source, source_row)
-                known = evidence(source_id)
-                cutter = Cutter(source.path, known.tables, known.facts, options=options)
-            except ItemError as error:
-                yield from ((position, row, error) for position, row in members)
-                continue
-            with cutter:
+            with contextlib.ExitStack() as opened:
+                try:
+                    source = opened.enter_context(local(sources[source_id][0]))
+                    _unchanged(source, sources[source_id][1])
+                    known = evidence(source_id)
+                    cutter = opened.enter_context(Cutter(source.path, known.tables, known.facts, options=options))
+                except ItemError as error:
+                    yield from ((position, row, error) for position, row in members)
+                    continue
                 for position, row in members:
                     try:
                         yield position, row, cutter.cut(row["first_frame"], row["last_frame"], clip)

@@ -15,14 +15,18 @@ from vidcap.speech import join_words
 from vidcap.stages.base import ClipStage, EvidenceOf, Row, StageOptions
 from vidcap.stages.captioning import quarantined
 
+DOUBT_WORDS, DOUBT = 3, 0.3
+"""A few sure words prove little: what surrounds a clip is judged as if it held three more words of this posterior,
+which is the mean where a recogniser hears a language it does not know."""
+
 
 class TranscribeOptions(StageOptions):
     scope: Literal["source", "clip"] = "source"
     """`source` hears the context of every clip and is transcribed once; `clip` is what the paper does."""
     min_word_confidence: float = Field(default=0.6, ge=0.0, le=1.0)
-    """Mean word posterior from which on a transcript is trusted."""
+    """Mean word posterior from which on a transcript is trusted; 0 trusts every one."""
     context_seconds: float = Field(default=15.0, ge=0.0)
-    """Scope `source`: the words so far around a clip must reach that mean too, or a few lucky ones would do."""
+    """Scope `source`: the words so far around a clip count as its surroundings, which must reach that mean too."""
 
 
 class Transcribe(ClipStage):
@@ -61,14 +65,16 @@ class Transcribe(ClipStage):
     def _heard(
         self, row: Row, of_source: dict[str, Transcript | ItemError], evidence: EvidenceOf
     ) -> tuple[Transcript, float] | ItemError:
-        """What was heard in the clip, and the mean word posterior around it."""
+        """What was heard in the clip, and how sure the recogniser is in its surroundings."""
         if row["silent"] or not row["has_audio"]:
             return Transcript(), 0.0
         source_id = row["source_id"]
         if self.options.scope == "clip":
             seed = seed_of(self.context.seed, row["key"], self.name)
             own = self._transcribe(evidence, source_id, (row["first_frame"], row["last_frame"]), seed)
-            return own if isinstance(own, ItemError) else (own, own.confidence)
+            if isinstance(own, ItemError):
+                return own
+            return own, _doubted(own.words) if own.words else own.confidence
         if source_id not in of_source:
             seed = seed_of(self.context.seed, source_id, self.name)
             of_source[source_id] = self._transcribe(evidence, source_id, None, seed)
@@ -79,7 +85,7 @@ class Transcribe(ClipStage):
             return ItemError("transcribe.failed", "the recogniser gives no word times; use `scope: clip`")
         reach = self.options.context_seconds
         around = [word for word in whole.words if row["start"] - reach <= _middle(word) < row["end"] + reach]
-        return _part(whole, row["start"], row["end"]), _mean(around)
+        return _part(whole, row["start"], row["end"]), _doubted(around)
 
     def _transcribe(
         self, evidence: EvidenceOf, source_id: str, frames: tuple[int, int] | None, seed: int
@@ -96,7 +102,8 @@ class Transcribe(ClipStage):
     def _columns(self, transcript: Transcript, around: float) -> dict[str, Any]:
         languages = self.context.backend.languages
         believed = not transcript.language or not languages or transcript.language in languages
-        sure = min(transcript.confidence, around) >= self.options.min_word_confidence
+        least = self.options.min_word_confidence
+        sure = not least or min(transcript.confidence, around) >= least
         trusted = bool(transcript.text) and believed and sure
         return {
             "transcript_text": transcript.text,
@@ -115,6 +122,10 @@ def _middle(word: Word) -> float:
 
 def _mean(words: Sequence[Word]) -> float:
     return sum(word.p for word in words) / len(words) if words else 0.0
+
+
+def _doubted(words: Sequence[Word]) -> float:
+    return (sum(word.p for word in words) + DOUBT_WORDS * DOUBT) / (len(words) + DOUBT_WORDS)
 
 
 def _part(whole: Transcript, start: float, end: float) -> Transcript:

@@ -22,6 +22,8 @@ FRAMES_PER_SECOND = 100
 # The search's own bounds are loose: on dense non-English speech it took 1.6 times the sound's length; with these, half
 # of that, and the same words on clean English (10 sentences at 3 shifts: word error rate 0.078 with and without).
 SEARCH = {"maxhmmpf": 4000, "maxwpf": 20}
+# Music comes back as a few words stretched over seconds: 1.5-2.6 letters a second; speech, pauses taken out, has 7-17.
+MIN_LETTERS_PER_SECOND = 4.0
 _ALTERNATE = re.compile(r"\(\d+\)$")
 
 
@@ -100,7 +102,8 @@ class Backend:
                     min(1.0, max(0.0, float(segment.prob))),
                 )
             )
-        return found
+        letters = sum(len(word.word) for word in found)
+        return found if letters >= MIN_LETTERS_PER_SECOND * seconds else []
 
 
 def _pcm(audio: Float32) -> npt.NDArray[np.int16]:
