@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -216,7 +217,7 @@ def score_annotated(folder: Path, predictions: Path | None) -> None:
             print(f"{row['file']}: {error}", file=sys.stderr)
             shots = []
         lines.append(json.dumps({"file": row["file"], "shots": [[s.first, s.last] for s in shots]}))
-        found = [(a.last, b.first) for a, b in zip(shots, shots[1:], strict=False)]
+        found = [(a.last, b.first) for a, b in pairwise(shots)]
         pairs = matched(truth, found)
         counts.append((sum(p is not None for p in pairs), len(found), len(truth)))
         for gap, pair in zip(truth, pairs, strict=True):

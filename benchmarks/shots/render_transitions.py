@@ -234,7 +234,7 @@ def _blend(kind: str, a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _finish(out: Floats, rng: np.random.Generator) -> Frames:
-    """What the camera and the codec add over the whole clip: bars, a logo, noise, blocks renewed now and then."""
+    """What the camera and the codec add over the whole clip: little light, bars, a logo, noise, blocks renewed now and then."""
     n = len(out)
     if rng.random() < 0.12:
         k = int(rng.integers(1, 7))
@@ -246,6 +246,8 @@ def _finish(out: Floats, rng: np.random.Generator) -> Frames:
         h, w = int(rng.integers(2, 5)), int(rng.integers(3, 10))
         y, x = int(rng.integers(HEIGHT - h)), int(rng.integers(WIDTH - w))
         out[:, y : y + h, x : x + w] = rng.uniform(0, 255, (h, w, 3))
+    if rng.random() < 0.15:
+        out = out * rng.uniform(0.12, 0.5)
     if rng.random() < 0.4:
         out = out + rng.normal(0, rng.uniform(0.5, 5), (n, HEIGHT, WIDTH, 1))
     if rng.random() < 0.25:

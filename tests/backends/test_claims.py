@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -87,6 +88,13 @@ def test_claims_are_found_in_free_text(text: str, expected: list[str]) -> None:
 @given(st.text(max_size=200))
 def test_any_text_is_parsed(text: str) -> None:
     assert all((claim.type, claim.value) in FACTS for claim in parse(text))
+
+
+def test_long_texts_take_no_longer_than_their_length() -> None:
+    started = time.process_time()
+    for word in ("blue ", "says ", "'a", "blue at the ", "still, ", "turns "):
+        parse(word * (50_000 // len(word)))
+    assert time.process_time() - started < 5
 
 
 def test_every_phrase_of_the_vocabulary_names_a_fact() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from clip_views import BLUE, GREEN, RED, WHITE, babble, bands, clip, flicker, music, noise, still
+from clip_views import BLUE, GREEN, RATE, RED, WHITE, babble, bands, clip, flicker, music, noise, still
 
 from vidcap.backends import registry, roles
 from vidcap.errors import ItemError
@@ -99,3 +99,17 @@ def test_the_sound_of_a_clip_without_a_track_is_known() -> None:
 def test_only_odd_frames_are_looked_at() -> None:
     view = clip([bands(BLUE) if i % 2 == 0 else bands(RED) for i in range(8)])
     assert score(view, "A shot in red.") > 0.3 > score(view, "A shot in blue.")
+
+
+def test_only_odd_half_seconds_are_listened_to() -> None:
+    sound = noise()
+    for odd in range(1, 12, 2):
+        sound[odd * RATE // 2 : (odd + 1) * RATE // 2] = 0.0
+    assert score(still(BLUE, audio=sound), "Nothing is heard.", "a") > 0.5
+    assert score(still(BLUE, audio=noise()), "Nothing is heard.", "a") < 0
+
+
+def test_leaving_out_speech_that_is_there_costs() -> None:
+    view = still(BLUE, audio=babble())
+    assert score(view, "Sounds are heard.", "a") < 0 < score(view, "A person speaks.", "a")
+    assert score(view, "A still shot in blue.", "av") > 0.5  # what says nothing of sound leaves nothing out

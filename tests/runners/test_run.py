@@ -82,14 +82,13 @@ def test_evidence_goes_after_packing_and_comes_back_when_needed(
 
 
 def test_added_sources_append_parts(vidcap: Command, corpus: Path, tmp_path: Path) -> None:
-    files = sorted(path for path in corpus.rglob("*") if path.is_file())
     small = tmp_path / "small"
     small.mkdir()
-    shutil.copyfile(files[-1], small / "z.mp4")
+    shutil.copyfile(corpus / "silent_film.mp4", small / "z.mp4")
     output = tmp_path / "run"
     vidcap.run(output, small, "--runner", "inline")
     before = digests(output)
-    shutil.copyfile(files[-2], small / "a.mp4")
+    shutil.copyfile(corpus / "night" / "lantern.mp4", small / "a.mp4")
     report = vidcap.run(output, small, "--runner", "inline")
     assert report["parts"]["planned"] == 2
     assert report["stages_run"]["decode"] == 1

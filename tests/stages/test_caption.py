@@ -149,6 +149,6 @@ def test_golden_captions_of_the_embedded_backends() -> None:
     heard = audio(registry.create("audio_captioner", "descriptor")).run([row(0)], evidence)
     assert seen.columns["caption_v_by"] == heard.columns["caption_a_by"] == ["descriptor@1"]
     assert (seen.columns["caption_v"], heard.columns["caption_a"]) == (
-        ["A motionless, colourful, low-contrast shot, blue at the top and green at the bottom."],
+        ["A motionless, colourful, low-contrast shot with blue at the top and green at the bottom."],
         ["A steady noise is heard."],
     )

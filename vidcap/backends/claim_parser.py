@@ -29,6 +29,8 @@ _DENIED_AFTER = re.compile(r"\W*(?:\w+ )?(?:(?:not|never|absent|missing)\b|\w+n'
 _CLAUSE = re.compile(r"[,.;:!?]|\b(?:but|while|whereas|although|over|as|then)\b")
 _WINDOW = 5
 """How many words before a phrase a denial may stand."""
+_REACH = 100
+"""In how many characters they are looked for, so that long texts take no longer than their length."""
 
 
 def parse(text: str) -> list[Claim]:
@@ -86,6 +88,6 @@ class _Reader:
 
     def _denied(self, start: int, end: int) -> bool:
         """Whether a denial stands a few words before, or "is not" or "is absent" after, in the same clause."""
-        before = _CLAUSE.split(self.text[:start])[-1].split()[-_WINDOW:]
-        after = _CLAUSE.split(self.text[end:])[0]
+        before = _CLAUSE.split(self.text[max(0, start - _REACH) : start])[-1].split()[-_WINDOW:]
+        after = _CLAUSE.split(self.text[end : end + _REACH])[0]
         return bool(_DENIAL.search(" ".join(before)) or _DENIED_AFTER.match(after))

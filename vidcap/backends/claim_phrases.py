@@ -131,4 +131,6 @@ def _colours(said: dict[str, tuple[str, ...]], pick: _Choice) -> tuple[str, str]
     else:
         main = "of mixed colours" if "mixed" in said.get("colour", ()) else ""
     places = [f"{name} at the {where}" for name, where in ((top, "top"), (bottom, "bottom")) if name]
-    return main, f", {' and '.join(places)}" if places else ""
+    if not places:
+        return main, ""
+    return main, f"{',' if main.startswith('with') else ' with'} {' and '.join(places)}"

@@ -172,7 +172,7 @@ MODALITIES: dict[str, frozenset[Modality]] = {
 
 DOUBT = 1.0
 """Weight of what a text does not say: few or vague claims stay near 0 even where they hold."""
-OMISSION = 0.5
+OMISSION = 0.25
 """What leaving out speech or music that is certainly there costs, in parts of its weight."""
 FALSEHOOD = 1.5
 """How much more a false claim costs than a true one gains."""

@@ -28,14 +28,15 @@ def luma(thumbnails: UInt8) -> UInt8:
     return np.asarray((wide[..., 0] * 2 + wide[..., 1] * 5 + wide[..., 2]) >> 3, np.uint8)
 
 
-def levelled(grey: UInt8) -> UInt8:
-    """n×27×48 with each frame brought to mean 128 and deviation 45: blind to exposure and flashes of even light."""
-    frames = grey.astype(np.float64)
-    n = frames[0].size
-    total, squares = frames.sum((1, 2), keepdims=True), (frames * frames).sum((1, 2), keepdims=True)
+def levelled(pictures: UInt8) -> UInt8:
+    """Frames (n×27×48, or with colours) each brought to mean 128, deviation 45: blind to exposure and even flashes."""
+    frames = pictures.reshape(len(pictures), -1).astype(np.float64)
+    n = frames.shape[1]
+    total, squares = frames.sum(1, keepdims=True), (frames * frames).sum(1, keepdims=True)
     mean = total / n
     deviation = np.sqrt(np.maximum(squares / n - mean * mean, 0))
-    return np.asarray(np.clip((frames - mean) / (deviation + 6) * 45 + 128, 0, 255), np.uint8)
+    level = np.clip((frames - mean) / (deviation + 6) * 45 + 128, 0, 255)
+    return np.asarray(level.reshape(pictures.shape), np.uint8)
 
 
 def motion_residual(a: UInt8, b: UInt8) -> Float64:

@@ -37,8 +37,12 @@ def copy_video(source: SourceReader, run: range, first: int, last: int, out: Cli
     origin = int(tables.frames.pts[first])
     pts = tables.packets.pts[run.start : run.stop] - origin
     dts = _decode_times(tables, run, origin, pts)
-    for packet, at, decoded in zip(packets, pts.tolist(), dts, strict=True):
-        track.add(packet, pts=at, dts=decoded, duration=_duration(tables, at + origin))
+    durations = [_duration(tables, at + origin) for at in pts.tolist()]
+    # MP4 sums durations in decode order, where the last packet need not be the last frame: it gets what is left of the
+    # span, so that the track is as long as its frames are shown.
+    durations[-1] = max(1, tables.frames.end_pts(last) - origin - (dts[-1] - dts[0]))
+    for packet, at, decoded, duration in zip(packets, pts.tolist(), dts, durations, strict=True):
+        track.add(packet, pts=at, dts=decoded, duration=duration)
 
 
 def _decode_times(tables: SourceTables, run: range, origin: int, pts: Any) -> list[int]:

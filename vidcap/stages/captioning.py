@@ -52,7 +52,7 @@ def captions_of(
                 verdicts[at] = quarantined(view, "caption.failed")
             else:
                 views[at] = view
-        seeds = [stage.context.seed for at in views]
+        seeds = [seed_of(stage.context.seed, rows[at]["key"], stage.name) for at in views]
         outcomes = backend.caption(list(views.values()), prompt=prompt.body if prompt else "", seeds=seeds)
         for at, outcome in zip(views, outcomes, strict=True):
             if isinstance(outcome, ItemError):

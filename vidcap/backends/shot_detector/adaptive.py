@@ -37,8 +37,8 @@ SAME = 12.0
 """Levelled pictures that differ less, motion compensated, show the same."""
 BATCH = 24
 
-CUT_FEATURES = ("bias", "differs", "restless", "colours", "colours_restless", "peak", "cells")
-CUT_WEIGHTS = (0.0, 1.0, -0.5, 30.0, 0.0, 1.0, 0.0)
+CUT_FEATURES = ("bias", "differs", "restless", "colours", "colours_restless", "peak", "cells", "ratio")
+CUT_WEIGHTS = (0.0, 1.0, -0.5, 30.0, 0.0, 1.0, 0.0, 0.0)
 CHANGE_FEATURES = (
     "bias",
     "chord",
@@ -168,9 +168,10 @@ def cut_features(thumbnails: UInt8, signals: Signals, cuts: Sequence[int]) -> Fl
         for t, f, w in zip(batch, far, near, strict=True):
             peak = signals.motion[t] - 2 * _third(signals.motion, t)
             rest = (float(w[0].mean()), float(w[1].mean())) if w.size else (0.0, 0.0)
-            rows.append(
-                np.array([[1, f[0].min(), rest[0], f[1].min(), rest[1], np.clip(peak, -20, 10), f[2].min() / 10]])
-            )
+            differs, colours, plain = (float(v) for v in f.min(1))
+            ratio = np.log2((differs + 2) / (rest[0] + 2))
+            row = [1, differs, rest[0], colours, rest[1], np.clip(peak, -20, 10), min(plain, 80) / 10, ratio]
+            rows.append(np.array([row], np.float64))
     return np.concatenate(rows)
 
 
@@ -240,7 +241,11 @@ def _compared(thumbnails: UInt8, groups: list[list[tuple[int, int]]]) -> list[Fl
     frames, at = np.unique(np.array(pairs), return_inverse=True)
     at = at.reshape(-1, 2)
     seen = np.stack([np.asarray(thumbnails[t]) for t in frames])
-    grey, colours, values = measure.levelled(measure.luma(seen)), measure.histogram(seen), measure.cells(seen)
+    grey, colours, values = (
+        measure.levelled(measure.luma(seen)),
+        measure.histogram(measure.levelled(seen)),
+        measure.cells(seen),
+    )
     a, b = at[:, 0], at[:, 1]
     plain = np.sqrt(((values[a] - values[b]) ** 2).sum((1, 2), dtype=np.float64) / (measure.BLOCKS * measure.VALUES))
     all_pairs = np.stack(
