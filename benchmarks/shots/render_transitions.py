@@ -234,7 +234,7 @@ def _blend(kind: str, a: Floats, b: Floats, rng: np.random.Generator) -> Floats:
 
 
 def _finish(out: Floats, rng: np.random.Generator) -> Frames:
-    """What the camera and the codec add over the whole clip: little light, bars, a logo, noise, blocks renewed now and then."""
+    """What the camera and the codec add over it: little light, bars, a logo, noise, blocks renewed now and then."""
     n = len(out)
     if rng.random() < 0.12:
         k = int(rng.integers(1, 7))

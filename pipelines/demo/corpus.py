@@ -13,7 +13,7 @@ PAINTERS = {
     name: getattr(room, name)
     for room, names in (
         (nature, "sunrise sea evening_sea stars balloon cave snow"),
-        (things, "wheel fast_wheel ball city_day city_night wall gradient flower fish slide flicker"),
+        (things, "wheel fast_wheel ball city_day city_night wall gradient flower fish slide spinner"),
     )
     for name in names.split()
 }
@@ -36,7 +36,7 @@ LOOKS: dict[str, tuple[str, tuple[str, ...], str]] = {
     "flower": ("slow", ("green", "yellow"), "normal"),
     "fish": ("slow", ("cyan",), "normal"),
     "slide": ("still", ("white",), "bright"),
-    "flicker": ("extreme", (), "normal"),
+    "spinner": ("extreme", ("yellow", "blue"), "normal"),
 }
 """Per picture: motion class, dominant colours (largest first), light."""
 
@@ -190,9 +190,9 @@ FILMS: tuple[Film, ...] = (
         "strobe.mp4",
         (192, 108),
         Fraction(25),
-        (Take("flicker", 75, expect="trim.extreme_motion"),),
-        options={"preset": "slow", "crf": "32"},
-        note="extreme motion",
+        (Take("spinner", 75, expect="trim.extreme_motion"),),
+        options={"preset": "slow", "crf": "24"},
+        note="extreme motion in one shot",
     ),
     Film(
         "balloon.mp4",

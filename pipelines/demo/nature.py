@@ -148,19 +148,20 @@ def evening_sea(width: int, height: int) -> Paint:
 def stars(width: int, height: int) -> Paint:
     draw = np.random.RandomState(5)
     radius, angle = draw.uniform(0.1, 1.3, 110) * width, draw.uniform(0, 2 * np.pi, 110)
-    size, pace = draw.uniform(0.4, 1.1, 110) * height / 180, draw.uniform(0.6, 2.2, 110)
+    size, pace = draw.uniform(0.5, 1.3, 110) * height / 180, draw.uniform(0.6, 2.2, 110)
     sky = picture_of(ramp(width, height, [(0, (6, 8, 34)), (0.7, (18, 30, 84)), (1, (40, 56, 120))]))
     pole = (width * 0.3, height * 0.85)
 
     def paint(t: float) -> Picture:
         picture = sky.copy()
-        turned = angle + 0.02 * t
+        turned = angle + 0.05 * t
         for r, a, s, p in zip(radius, turned, size, pace, strict=True):
             level = int(185 + 60 * np.sin(p * t + a * 7))
             disc(picture, pole[0] + r * np.cos(a), pole[1] - r * np.sin(a), s, (level, level, min(level + 20, 255)))
-        disc(picture, width * 0.78, height * 0.26, height * 0.11, (240, 236, 210))
+        mx, my = width * (0.7 + 0.012 * t), height * (0.28 - 0.004 * t)
+        disc(picture, mx, my, height * 0.11, (240, 236, 210))
         for dx, dy, r in ((-0.03, -0.02, 0.025), (0.035, 0.03, 0.03), (-0.01, 0.05, 0.018)):
-            disc(picture, width * 0.78 + dx * height, height * (0.26 + dy), r * height, (214, 208, 180))
+            disc(picture, mx + dx * height, my + dy * height, r * height, (214, 208, 180))
         fall = (t % 3.5) / 0.6
         if 0 <= fall < 1:
             x, y = width * (0.2 + 0.35 * fall), height * (0.1 + 0.25 * fall)
@@ -240,14 +241,14 @@ def snow(width: int, height: int) -> Paint:
             polygon(field, [(width * x, height * top), (width * x + height * half, height * low),
                             (width * x - height * half, height * low)], (206, 222, 226))  # fmt: skip
     draw = np.random.RandomState(3)
-    places, sizes = draw.uniform(0, 1, (46, 3)), draw.uniform(0.008, 0.016, 46)
+    places, sizes = draw.uniform(0, 1, (60, 3)), draw.uniform(0.010, 0.020, 60)
 
     def paint(t: float) -> Picture:
         picture = field.copy()
         for (x, y, pace), s in zip(places, sizes, strict=True):
             fx = (x + 0.015 * np.sin(1.3 * t + 9 * pace)) * width
             fy = ((y + (0.08 + 0.07 * pace) * t) % 1.1 - 0.05) * height
-            disc(picture, fx, fy, s * height, (218, 230, 244))
+            disc(picture, fx, fy, s * height, (196, 212, 234))
         return picture
 
     return paint

@@ -246,12 +246,17 @@ def slide(width: int, height: int) -> Paint:
     return lambda t: page.copy()
 
 
-def flicker(width: int, height: int) -> Paint:
-    """Extreme motion: a new field of coloured blocks twenty-five times a second."""
+def spinner(width: int, height: int) -> Paint:
+    """Extreme motion: two halves of the picture spin. A second later each stands where the other stood."""
+    turns_per_second = 1.5
+    y, x = grid(width, height)
+    angle = np.arctan2(y - height / 2, x - width / 2)
+    radius = np.hypot(y - height / 2, x - width / 2)
 
     def paint(t: float) -> Picture:
-        draw = np.random.RandomState(1000 + round(t * 25))
-        blocks = draw.randint(0, 256, (6, 10, 3)).astype(np.uint8)
-        return cv2.resize(blocks, (width, height), interpolation=cv2.INTER_NEAREST)
+        side = np.sin(angle - turns_per_second * t * 2 * np.pi) * radius
+        mix = np.clip(0.5 + side / 3, 0, 1)[..., None]
+        dark, bright = np.array([20, 16, 70], np.float32), np.array([255, 244, 120], np.float32)
+        return picture_of(dark + (bright - dark) * mix)
 
     return paint

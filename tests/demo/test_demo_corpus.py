@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vidcap.backends.transcriber.pocketsphinx import Backend
+from vidcap.media.motion import measure
 from vidcap.records import Transcript
 
 DEMO = Path(__file__).resolve().parents[2] / "pipelines" / "demo"
@@ -165,6 +166,10 @@ def test_look_agrees(path: str, index: int) -> None:
     shot = TRUTH[path]["shots"][index]
     low, high = {"still": (0, 0.4), "slow": (0.8, 14), "fast": (14, 40), "extreme": (60, 1e9)}[shot["motion"]]
     assert low <= motion(path, shot["first"], shot["last"]) < high
+    inside = slice(shot["first"], shot["last"] + 1)
+    judged = measure(decoded(path).thumbnails[inside], np.array(decoded(path).seconds[inside])).mean
+    low, high = {"still": (0, 0.2), "extreme": (120, 256)}.get(shot["motion"], (1.2, 30))
+    assert low <= judged < high
     thumbnails = decoded(path).thumbnails[shot["first"] : shot["last"] + 1 : 10]
     low, high = {"dark": (0, 60), "normal": (60, 185), "bright": (185, 256)}[shot["light"]]
     assert low <= np.mean([cv2.cvtColor(t, cv2.COLOR_RGB2GRAY).mean() for t in thumbnails]) < high

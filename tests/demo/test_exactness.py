@@ -6,6 +6,7 @@ Every frame of the demo corpus carries its number, so that a clip which is off b
 from __future__ import annotations
 
 import fcntl
+import gc
 import importlib.util
 import json
 import shutil
@@ -113,6 +114,9 @@ def test_every_clip_holds_exactly_its_frames(
     assert (methods["copy"] >= 1) == (cut == "exact")
 
 
+@pytest.mark.filterwarnings(
+    "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # webdataset's
 def test_the_shards_open_in_webdataset_and_plain_tar(demo_run: Path) -> None:
     import webdataset
 
@@ -123,6 +127,7 @@ def test_the_shards_open_in_webdataset_and_plain_tar(demo_run: Path) -> None:
         record = json.loads(row["json"])
         assert row["__key__"] == record["key"]
         assert row["txt"].decode() == record["captions"][record["primary"]]
+    gc.collect()  # webdataset leaves the closing of its files to the garbage collector
 
 
 def test_no_stage_opens_a_source_between_decode_and_pack(

@@ -96,6 +96,16 @@ def test_added_sources_append_parts(vidcap: Command, corpus: Path, tmp_path: Pat
     assert all(after[name] == digest for name, digest in before.items() if name.endswith(".tar"))
 
 
+def test_evidence_comes_back_for_a_stage_on_another_pool(vidcap: Command, corpus: Path, tmp_path: Path) -> None:
+    output = tmp_path / "run"
+    pools = ("--set", "stages.transcribe.pool=gpu", "--runner", "inline")
+    first = vidcap.run(output, corpus, *pools)
+    again = vidcap.run(output, corpus, *pools, "--set", "stages.transcribe.options.min_word_confidence=0.61")
+    assert again["stages_run"]["decode"] == first["parts"]["planned"]
+    assert again["stages_run"]["trim"] == 0
+    assert again["clips"] == first["clips"]
+
+
 @pytest.mark.cluster
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_the_number_of_workers_does_not_matter(

@@ -63,7 +63,7 @@ class Evidence:
             return (
                 all((self.folder / name).is_file() for name in TABLES)
                 and (self.folder / self._candidates.file).is_file()
-                and (not self.facts.has_audio or (self.folder / SOUND).is_file())
+                and self.has_sound
             )
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
@@ -71,6 +71,11 @@ class Evidence:
     @property
     def has_thumbnails(self) -> bool:
         return (self.folder / THUMBNAILS).is_file()
+
+    @property
+    def has_sound(self) -> bool:
+        """Whether the sound is there, or the source has none."""
+        return not self.facts.has_audio or (self.folder / SOUND).is_file()
 
     @property
     def thumbnails(self) -> npt.NDArray[np.uint8]:

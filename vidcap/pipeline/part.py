@@ -41,8 +41,6 @@ class Task:
     token: str
     attempt: int = 1
     blame: str = ""
-    keep_digest: str = ""
-    """For `pack`: of the part's keep-list."""
     item_timeout: float | None = None
 
 
@@ -94,7 +92,7 @@ class _StepRun:
         self.folder = PartFolder(self.output, task.part.number)
         self.embeddings = PartEmbeddings(self.folder.path, embedding_fingerprint(self.plan, task.fingerprints))
         self.stages = {name: self._ready(name) for name in task.stages}
-        self.earlier = [name for name in self._row_stages() if name not in task.stages]
+        self.earlier = self._earlier()
         self.seconds: dict[str, float] = dict.fromkeys(task.stages, 0.0)
 
     def _ready(self, name: str) -> Any:
@@ -104,6 +102,13 @@ class _StepRun:
         """All stages of the pipeline up to this step that give clip columns, and are or will be on disk."""
         last = max(self.plan.order.index(name) for name in self.task.stages)
         return [name for name in self.plan.order[: last + 1] if name != "decode"]
+
+    def _earlier(self) -> list[str]:
+        """Stages whose columns are on disk and wanted here: those before the step, and `trim` for evidence alone."""
+        wanted = self._row_stages()
+        if "detect_shots" not in self.task.stages:
+            wanted += [name for name in ("detect_shots", "trim") if name not in wanted]
+        return [n for n in wanted if n not in self.task.stages and self.folder.stage_file(n).is_file()]
 
     def run(self) -> Outcome:
         fingerprints = {name: self.task.fingerprints[name] for name in self.task.stages}
@@ -147,7 +152,7 @@ class _StepRun:
                 if source_row["verdict"]:
                     return self._stopped(source, rows_before, source_row)
                 evidence = Evidence(self.folder.evidence(source.id))
-                if "detect_shots" not in self.task.stages:
+                if "trim" in self.earlier:
                     self._compact(evidence, rows)  # only the evidence was asked for again
             elif name == "detect_shots":
                 try:

@@ -14,6 +14,7 @@ import pyarrow.compute
 import pyarrow.parquet as pq
 
 from vidcap.errors import InvariantError
+from vidcap.media.evidence import Evidence
 from vidcap.pipeline.columns import PartFolder, file_digest, stage_columns
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.plan import Part, Plan
@@ -33,7 +34,8 @@ class PackDue:
 
     part: int
     fingerprint: str
-    keep_digest: str
+    decode: bool = False
+    """Its samples carry sound, which went with the evidence of an earlier packing."""
 
 
 @dataclass(slots=True)
@@ -188,8 +190,16 @@ def _pack_due(
         fingerprint = plan.pack_fingerprint(fingerprints[part.number], keep_digest)
         packed = ledger.get(part.number, "pack")
         if packed is None or packed.fingerprint != fingerprint:
-            due.append(PackDue(part.number, fingerprint, keep_digest))
+            due.append(PackDue(part.number, fingerprint, decode=_sound_is_gone(plan, part, output)))
     return due
+
+
+def _sound_is_gone(plan: Plan, part: Part, output: Path) -> bool:
+    pack = plan.config.stage("pack")
+    if pack is None or pack.options.get("audio") != "flac":
+        return False
+    folder = PartFolder(output, part.number)
+    return any(not row["verdict"] and not Evidence(folder.evidence(row["id"])).has_sound for row in folder.sources())
 
 
 def duplicates_of(folder: PartFolder) -> dict[str, str]:

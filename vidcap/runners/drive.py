@@ -106,7 +106,9 @@ class Drive:
         if step is None:
             return
         self.listen("phase", {"phase": "pack", "parts": len(selection.due)})
-        self._through({due.part: deque([step]) for due in selection.due}, {due.part: due for due in selection.due})
+        again = Step(("decode",), next(s.pool for s in self.plan.config.stages if s.stage == "decode"))
+        steps = {due.part: deque([again, step] if due.decode else [step]) for due in selection.due}
+        self._through(steps, {due.part: due for due in selection.due})
         finish_shards(self.plan, self.output)
 
     def _through(self, steps: dict[int, deque[Step]], packing: dict[int, PackDue] | None = None) -> None:
@@ -153,8 +155,8 @@ class Drive:
         part = self.parts[number]
         due = packing[number] if packing is not None else None
         fingerprints = self.plan.fingerprints(part)
-        if due is not None:
-            fingerprints = {**fingerprints, "pack": due.fingerprint}
+        if due is not None and "pack" in step.stages:
+            fingerprints["pack"] = due.fingerprint
         return Task(
             output=str(self.output),
             config=self._config,
@@ -163,7 +165,6 @@ class Drive:
             stages=step.stages,
             fingerprints=fingerprints,
             token=self._token(),
-            keep_digest=due.keep_digest if due is not None else "",
             item_timeout=None if self.runner.promises else self.plan.config.runner.item_timeout,
         )
 

@@ -29,7 +29,7 @@ Gap = tuple[int, int]
 CHUNK = 2048
 LEAST_MOTION, LEAST_STEP = 6.0, 12.0
 """Neighbours that differ less (levels; with and without motion compensation) are no candidates for a cut."""
-LEAST_CHORD, MOST_BEND = 20.0, 0.5
+LEAST_CHORD, MOST_BEND = 10.0, 0.5
 """Windows whose ends differ less, or whose middle is less of a mixture, are no candidates for a gradual change."""
 MOST_STEP = 0.5
 """A window of which one cut makes up more than this share is that cut."""
@@ -37,11 +37,11 @@ SAME = 12.0
 """Levelled pictures that differ less, motion compensated, show the same."""
 BATCH = 24
 
-CUT_FEATURES = ("bias", "differs", "restless", "colours", "colours_restless", "peak", "cells", "ratio")
-CUT_WEIGHTS = (0.0, 1.0, -0.5, 30.0, 0.0, 1.0, 0.0, 0.0)
+CUT_FEATURES = ("bias", "differs", "restless", "colours", "colours_restless", "peak", "cells", "ratio", "levelled")
+CUT_WEIGHTS = (0.0, 1.0, -0.5, 30.0, 0.0, 1.0, 0.0, 0.0, 0.0)
 CHANGE_FEATURES = (
     "bias",
-    "chord",
+    "dip",
     "bend",
     "back",
     "uneven",
@@ -53,11 +53,13 @@ CHANGE_FEATURES = (
     "colours",
     "restless",
     "length",
+    "relative",
+    "levelled",
 )
 CHANGE_WEIGHTS = (0.0,) * len(CHANGE_FEATURES)
 FLAT, PICTURE, BLACK = 4.0, 12.0, 28.0
 """Cell deviation below which a frame is one flat colour, above which it is a picture; level below which it is black."""
-LONGEST_FADE = 60
+LONGEST_FADE, SHORT = 60, 14
 
 
 class AdaptiveConfig(BackendConfig):
@@ -168,9 +170,9 @@ def cut_features(thumbnails: UInt8, signals: Signals, cuts: Sequence[int]) -> Fl
         for t, f, w in zip(batch, far, near, strict=True):
             peak = signals.motion[t] - 2 * _third(signals.motion, t)
             rest = (float(w[0].mean()), float(w[1].mean())) if w.size else (0.0, 0.0)
-            differs, colours, plain = (float(v) for v in f.min(1))
+            differs, colours, plain, tones = (float(v) for v in f.min(1))
             ratio = np.log2((differs + 2) / (rest[0] + 2))
-            row = [1, differs, rest[0], colours, rest[1], np.clip(peak, -20, 10), min(plain, 80) / 10, ratio]
+            row = [1, differs, rest[0], colours, rest[1], np.clip(peak, -20, 10), min(plain, 80) / 10, ratio, tones]
             rows.append(np.array([row], np.float64))
     return np.concatenate(rows)
 
@@ -201,14 +203,14 @@ def change_features(thumbnails: UInt8, signals: Signals, windows: Sequence[tuple
     rows = [np.zeros((0, len(CHANGE_FEATURES)))]
     for batch in _batches(windows):
         pairs = [
-            [(s - a, s + w + b) for a in (0, 2, 4) for b in (0, 2, 4) if s - a >= 0 and s + w + b < n] for w, s in batch
+            [(s - a, s + w + b) for a in (0, 3, 6) for b in (0, 3, 6) if s - a >= 0 and s + w + b < n] for w, s in batch
         ]
         for (window, s), f in zip(batch, _compared(thumbnails, pairs), strict=True):
             change = signals.changes[window]
             chord = float(change.chord[s])
             row = [
                 1,
-                min(chord, 80) / 20,
+                _dip(signals.spread, s, window),
                 change.bend[s],
                 change.back[s],
                 change.uneven[s],
@@ -220,6 +222,8 @@ def change_features(thumbnails: UInt8, signals: Signals, windows: Sequence[tuple
                 f[1].min(),
                 _rest(signals, window, s) / chord,
                 np.log2(window),
+                chord / (6 + (signals.spread[s] + signals.spread[s + window]) / 2),
+                f[3].min(),
             ]
             rows.append(np.array([row], np.float64))
     return np.concatenate(rows)
@@ -233,23 +237,30 @@ def _rest(signals: Signals, window: int, s: int) -> float:
     return sum(sides) / len(sides) if sides else 0.0
 
 
+def _dip(spread: Float64, s: int, window: int) -> float:
+    """How much contrast the middle of a window has against its ends: a mixture of two pictures has less than either."""
+    return float(spread[s + window // 2] / (2 + (spread[s] + spread[s + window]) / 2))
+
+
 def _compared(thumbnails: UInt8, groups: list[list[tuple[int, int]]]) -> list[Float64]:
-    """Per group of frame pairs: 3 × pairs of levelled motion residual, colour distance, plain difference of cells."""
+    """Per group of frame pairs: 4 × pairs: levelled motion residual, colours, difference of cells, levelled colours."""
     pairs = [pair for group in groups for pair in group]
     if not pairs:
-        return [np.zeros((3, 0)) for _ in groups]
+        return [np.zeros((4, 0)) for _ in groups]
     frames, at = np.unique(np.array(pairs), return_inverse=True)
     at = at.reshape(-1, 2)
     seen = np.stack([np.asarray(thumbnails[t]) for t in frames])
-    grey, colours, values = (
-        measure.levelled(measure.luma(seen)),
-        measure.histogram(measure.levelled(seen)),
-        measure.cells(seen),
-    )
+    grey, values = measure.levelled(measure.luma(seen)), measure.cells(seen)
+    colours, tones = measure.histogram(seen), measure.histogram(measure.levelled(seen))
     a, b = at[:, 0], at[:, 1]
     plain = np.sqrt(((values[a] - values[b]) ** 2).sum((1, 2), dtype=np.float64) / (measure.BLOCKS * measure.VALUES))
     all_pairs = np.stack(
-        [measure.motion_residual(grey[a], grey[b]), measure.histogram_distance(colours[a], colours[b]), plain]
+        [
+            measure.motion_residual(grey[a], grey[b]),
+            measure.histogram_distance(colours[a], colours[b]),
+            plain,
+            measure.histogram_distance(tones[a], tones[b]),
+        ]
     )
     edges = np.cumsum([0] + [len(group) for group in groups])
     return [all_pairs[:, first:last] for first, last in pairwise(edges)]
@@ -312,7 +323,7 @@ def ends(thumbnails: UInt8, window: int, s: int) -> Gap:
 def fades(thumbnails: UInt8, signals: Signals) -> list[Gap]:
     """Runs of one flat colour between two pictures, drawn out over the frames that fade towards them.
 
-    A few flat frames with the same picture on both sides and no fading are a flash or a fault, not a boundary.
+    A few flat frames with the same picture on both sides are a flash or a fault, not a boundary.
     """
     found = []
     n = len(signals.spread)
@@ -322,8 +333,7 @@ def fades(thumbnails: UInt8, signals: Signals) -> list[Gap]:
         start, stop = _brighter(signals.spread, first - 1, -1), _brighter(signals.spread, last + 1, 1)
         if min(signals.spread[start], signals.spread[stop]) < PICTURE:
             continue
-        abrupt = start == first - 1 and stop == last + 1
-        if abrupt and stop - start < 12 and _compared(thumbnails, [[(start, stop)]])[0][0, 0] < SAME:
+        if stop - start <= SHORT and _compared(thumbnails, [[(start, stop)]])[0][0, 0] < SAME:
             continue
         found.append((start, stop))
     return found
