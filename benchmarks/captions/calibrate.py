@@ -1,12 +1,13 @@
 """How true are the embedded captions, and does the embedded similarity tell true from false ones?
 
-Renders labelled clips (pictures.py, sounds.py), fits the detectors of speech and music on one half, and reports on the
-other: precision and recall of every claim, and how well true captions are told from another clip's and from captions
-with one claim turned false.
+Renders labelled clips (pictures.py, sounds.py) with the voices that speak.py wrote, fits the detectors of speech and
+music on one half, and reports on the other: precision and recall of every claim, and how well true captions are told
+from another clip's and from captions with one claim turned false.
 
-    python benchmarks/captions/calibrate.py [--speech FOLDER ...] [--music FOLDER ...] [--clips 400] [--write]
+    python benchmarks/captions/speak.py VOICES
+    python benchmarks/captions/calibrate.py VOICES [--clips 400] [--half report] [--write]
 
-`--write` replaces vidcap/backends/sound_weights.py. Speech needs `flite` or `espeak-ng`, or `--speech`.
+`--write` replaces vidcap/backends/sound_weights.py. Choose thresholds with `--half fit`; look at the other half last.
 """
 
 from __future__ import annotations
@@ -217,18 +218,18 @@ def report_similarity(clips: list[pictures.Clip], heard: list[sounds.Sound]) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--speech", type=Path, nargs="*", default=[], help="folders of speech recordings, one a voice")
-    parser.add_argument("--music", type=Path, nargs="*", default=[], help="folders of music recordings")
+    parser.add_argument("voices", type=Path, help="the folder that speak.py wrote")
+    parser.add_argument("--half", choices=("fit", "report"), default="report", help="whose voices the report hears")
     parser.add_argument("--clips", type=int, default=400)
     parser.add_argument("--sounds", type=int, default=990, help="sounds to fit on; half as many to report on")
     parser.add_argument("--seed", type=int, default=8, help="of the rendered clips")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     if options.write:
-        write(fit(sounds.corpus(options.sounds, 0, options.speech, options.music, FIT_SEED)))
+        write(fit(sounds.corpus(options.sounds, options.voices / "fit", FIT_SEED)))
         print(f"wrote {WEIGHTS.name}; run again without --write for the report")
         return
-    heard = sounds.corpus(options.sounds // 2, 1, options.speech, options.music, options.seed)
+    heard = sounds.corpus(options.sounds // 2, options.voices / options.half, options.seed)
     clips = [pictures.render(np.random.default_rng([options.seed, i])) for i in range(options.clips)]
     report_claims(clips, heard)
     report_similarity(clips, heard)

@@ -1,14 +1,10 @@
 """Labelled sounds for the calibration: what is in them is known because they were put together here.
 
-Noises, tones, music and hard cases (barks, sirens, claps, engines) are synthesised; speech comes from the `flite` and
-`espeak-ng` programs where they exist, and from folders of recordings given on the command line.
+Noises, tones, music and hard cases (barks, sirens, claps, engines) are synthesised here, speech by speak.py.
 """
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,25 +27,10 @@ class Sound:
     maker: str
 
 
-SENTENCES = (
-    "the boat leaves the harbour before the sun is up",
-    "please put the green cup beside the window",
-    "nobody knew that the road would be so long",
-    "in the evening we sat together and told stories",
-    "turn the handle slowly and wait for the light",
-    "there are seven good reasons to take the early train",
-    "my sister paints the fence while I repair the roof",
-    "this machine counts bottles as they pass by",
-    "welcome back, today we bake bread without yeast",
-    "the results were better than anyone had expected",
-)
-
-
 def load(path: Path) -> Float:
     """Any audio file as 16 kHz mono."""
     parts = []
-    options = {"format": "g722"} if path.suffix == ".g722" else {}
-    with av.open(str(path), metadata_errors="replace", **options) as container:
+    with av.open(str(path)) as container:
         resampler = av.AudioResampler("s16", "mono", RATE)
         for frame in container.decode(audio=0):
             parts += [f.to_ndarray()[0] for f in resampler.resample(frame)]
@@ -57,32 +38,32 @@ def load(path: Path) -> Float:
     return np.concatenate(parts).astype(np.float64) / 32768 if parts else np.zeros(0)
 
 
-def synthesised_speech(half: int) -> list[Float]:
-    """Sentences by speech synthesisers; the two halves share no voice."""
-    voices = (("kal16", "awb"), ("slt", "rms"))[half]
-    foreign = (("en-us", "de", "fr"), ("en-gb", "es", "ru"))[half]
-    said = []
-    with tempfile.TemporaryDirectory() as folder:
-        out = Path(folder) / "x.wav"
-        for sentence in SENTENCES:
-            if shutil.which("flite"):
-                for voice in voices:
-                    subprocess.run(["flite", "-voice", voice, "-t", sentence, "-o", str(out)], check=True)
-                    said.append(load(out))
-            if shutil.which("espeak-ng"):
-                for voice in foreign:
-                    subprocess.run(["espeak-ng", "-v", voice, "-w", str(out), sentence], check=True)
-                    said.append(load(out))
-    return said
+Voices = list[list[list[Float]]]
+"""Programs, each a list of voices, each a list of utterances."""
 
 
-def talk(pool: list[Float], seconds: float, random: Random) -> Float:
-    """Utterances with pauses; speech fills at least half of it."""
+def voices(folder: Path) -> Voices:
+    """The voices of one half of what speak.py wrote; `folder` holds {program}-{voice}/*.wav."""
+    programs: dict[str, list[list[Float]]] = {}
+    for voice in sorted(p for p in folder.iterdir() if p.is_dir()):
+        said = [load(p) for p in sorted(voice.glob("*.wav"))]
+        programs.setdefault(voice.name.partition("-")[0], []).append(said)
+    return list(programs.values())
+
+
+def talk(speech: Voices, seconds: float, random: Random) -> Float:
+    """Utterances of one voice, sometimes of two, with pauses; speech fills at least half of it."""
+    speakers = []
+    for _ in range(2 if random.random() < 0.25 else 1):
+        program = speech[random.integers(len(speech))]
+        # Played a little faster or slower a voice has another pitch and another vocal tract.
+        speakers.append((program[random.integers(len(program))], random.uniform(0.87, 1.18)))
     out = np.zeros(round(seconds * RATE))
     at = int(random.uniform(0, 0.4) * RATE)
     while at < len(out) - RATE // 4:
+        pool, speed = speakers[random.integers(len(speakers))]
         said = pool[random.integers(len(pool))]
-        said = said[: len(out) - at]
+        said = np.interp(np.arange(0, len(said) - 1, speed), np.arange(len(said)), said)[: len(out) - at]
         out[at : at + len(said)] += said / (np.abs(said).max() + 1e-9)
         at += len(said) + int(random.uniform(0.1, 0.7) * RATE)
     return out
@@ -149,6 +130,24 @@ def barks(seconds: float, random: Random) -> Float:
         call = (voice + random.uniform(0.2, 2) * random.normal(size=length)) * np.sin(np.pi * u) ** 0.7
         start = int(at * RATE)
         out[start : start + length] += call
+    return out
+
+
+def birds(seconds: float, random: Random) -> Float:
+    """Whistled calls: fast glides of a nearly pure tone, in groups."""
+    out = coloured_noise(seconds, random, 1.0) * 0.005
+    at = random.uniform(0, 0.5)
+    while at < seconds - 0.5:
+        base, span, length = random.uniform(1200, 5500), random.uniform(-0.4, 0.5), random.uniform(0.04, 0.22)
+        for _ in range(random.integers(1, 7)):
+            u = np.linspace(0, 1, int(length * RATE))
+            pitch = base * (1 + span * u + 0.05 * np.sin(2 * np.pi * random.uniform(1, 6) * u))
+            phase = np.cumsum(2 * np.pi * pitch / RATE)
+            start = int(at * RATE)
+            call = (np.sin(phase) + 0.15 * np.sin(2 * phase)) * np.sin(np.pi * u)
+            out[start : start + len(call)] += call[: max(0, len(out) - start)]
+            at += length + random.uniform(0.02, 0.15)
+        at += random.uniform(0.1, 1.2)
     return out
 
 
@@ -228,21 +227,62 @@ def music(seconds: float, random: Random) -> Float:
     return out[: round(seconds * RATE)]
 
 
+def ensemble(seconds: float, random: Random) -> Float:
+    """Several players in a room: pianos with stretched overtones, bowed or blown lines with a body, brushes."""
+    out = np.zeros(int(seconds * RATE) + 3 * RATE)
+    beat = 60 / random.uniform(60, 160)
+    scale = np.asarray(((0, 2, 4, 5, 7, 9, 11), (0, 2, 3, 5, 7, 8, 10), (0, 2, 4, 7, 9))[random.integers(3)])
+    root = random.uniform(38, 52)
+    players = random.choice(["piano", "strings", "flute", "pluck", "brushes"], random.integers(1, 4), replace=False)
+    if list(players) == ["brushes"]:
+        players = np.asarray(["brushes", "pluck"])
+    for player in players:
+        body = np.exp(random.uniform(np.log(250), np.log(3000), 3))
+        bright = random.uniform(0.8, 2.0)
+        at, degree, density = 0.0, int(random.integers(5, 15)), random.choice([0.25, 0.5, 1.0, 2.0])
+        loudness = random.uniform(0.3, 1.0)
+        while at < seconds:
+            length = beat * density * random.choice([1, 1, 1, 2])
+            if player == "brushes":
+                n = int(random.uniform(0.04, 0.25) * RATE)
+                hit = np.diff(random.normal(size=n + 1)) * np.exp(-np.arange(n) / n * 5)
+                out[int(at * RATE) :][:n] += 0.25 * loudness * random.uniform(0.4, 1) * hit
+                at += beat / 2
+                continue
+            degree = int(np.clip(degree + random.integers(-3, 4), 0, 17))
+            held = player in ("strings", "flute")
+            n = int((length * 1.05 if held else min(2.5, length * 3)) * RATE)
+            t = np.arange(n) / RATE
+            chord = (0, 2, 4) if player in ("piano", "strings") and random.random() < 0.5 else (0,)
+            for third in chord:
+                midi = root + scale[(degree + third) % len(scale)] + 12 * ((degree + third) // len(scale))
+                pitch = 440 * 2 ** ((midi + random.normal(0, 0.03) - 69) / 12)
+                wave = random.uniform(0, 0.35) * np.sin(2 * np.pi * random.uniform(4.5, 6.5) * t) if held else 0.0
+                phase = np.cumsum(pitch * 2 ** (wave / 12 + np.zeros(n)) / RATE)
+                x = np.zeros(n)
+                for k in range(1, min(16, int(7500 / pitch)) + 1):
+                    overtone = k * (1 + (3e-4 * k * k if player == "piano" else 0.0))
+                    gain = k**-bright * (0.4 + sum(1 / (1 + ((k * pitch - f) / (0.3 * f)) ** 2) for f in body))
+                    fade = 1.0 if held else np.exp(-t * (0.8 + 0.5 * k))
+                    x += gain * fade * np.sin(2 * np.pi * overtone * phase + random.uniform(0, 6))
+                rise, end = (0.08, 0.1) if held else (0.004, 0.05)
+                shape = np.minimum(1, t / rise) * np.minimum(1, (n / RATE - t) / end)
+                start = int((at + abs(random.normal(0, 0.01))) * RATE)
+                piece = loudness * random.uniform(0.5, 1.0) * x * shape / len(chord) ** 0.5
+                out[start : start + n] += piece[: max(0, len(out) - start)]
+            at += length
+    return out[: round(seconds * RATE)]
+
+
 OTHERS: dict[str, Callable[[float, Random], Float]] = {
     "rumble": rumble,
     "beaten_noise": beaten_noise,
     "claps": claps,
     "barks": barks,
+    "birds": birds,
     "siren": siren,
     "engine": engine,
 }
-
-
-def excerpt(pool: list[Float], seconds: float, random: Random) -> Float:
-    piece = pool[random.integers(len(pool))]
-    count = round(seconds * RATE)
-    start = random.integers(max(1, len(piece) - count))
-    return np.pad(piece[start : start + count], (0, max(0, count - len(piece[start : start + count]))))
 
 
 def room(x: Float, random: Random) -> Float:
@@ -269,7 +309,7 @@ def mix(loud: Float, soft: Float, decibels: float) -> Float:
     return loud + ratio * soft
 
 
-def render(speech: list[Float], songs: list[Float], random: Random, kind: str) -> Sound:
+def render(speech: Voices, random: Random, kind: str) -> Sound:
     """One labelled sound of 3 to 12 seconds. `kind`: a label, a pair joined by `+`, or a name of `OTHERS`."""
     seconds = round(random.uniform(3, 12) * RATE) / RATE
 
@@ -277,7 +317,7 @@ def render(speech: list[Float], songs: list[Float], random: Random, kind: str) -
         if name == "speech":
             return talk(speech, seconds, random)
         if name == "music":
-            return excerpt(songs, seconds, random) if songs and random.random() < 0.4 else music(seconds, random)
+            return (music if random.random() < 0.5 else ensemble)(seconds, random)
         return {"noise": noise, "tone": tone, "beeps": beeps, **OTHERS}[name](seconds, random)
 
     if kind == "silence":
@@ -301,7 +341,7 @@ KINDS = (
     *("music",) * 5,
     *("speech+music",) * 3,
     *("speech+noise", "speech+rumble", "speech+claps"),
-    *("music+noise", "music+claps"),
+    *("music+noise", "music+claps", "music+barks", "music+birds"),
     *("noise",) * 2,
     *("tone", "beeps", "silence"),
     *OTHERS,
@@ -311,18 +351,8 @@ KINDS = (
 )
 
 
-def corpus(count: int, half: int, speech_folders: list[Path], music_folders: list[Path], seed: int) -> list[Sound]:
-    """`count` sounds of one half; the halves share no voice, no song and no folder."""
-    random = np.random.default_rng([seed, half])
-    recordings: list[Float] = []
-    for folder in speech_folders[half::2]:
-        files = sorted(p for p in folder.rglob("*") if p.is_file() and "silence" not in p.parts)
-        for index in random.permutation(len(files))[:120]:
-            said = load(files[index])
-            if len(said) > RATE // 2 and np.abs(said).max() > 0.01:
-                recordings.append(said)
-    songs = [load(p) for folder in music_folders for p in sorted(folder.rglob("*"))[half::2] if p.is_file()]
-    made = synthesised_speech(half)
-    # Recordings weigh as much as synthesised voices.
-    speech = made + recordings * max(1, round(len(made) / max(1, len(recordings))))
-    return [render(speech, songs, random, KINDS[i % len(KINDS)]) for i in range(count)]
+def corpus(count: int, folder: Path, seed: int) -> list[Sound]:
+    """`count` sounds with the voices of `folder`, one half of what speak.py wrote."""
+    speech = voices(folder)
+    random = np.random.default_rng([seed, *folder.name.encode()])
+    return [render(speech, random, KINDS[i % len(KINDS)]) for i in range(count)]

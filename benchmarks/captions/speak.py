@@ -39,24 +39,88 @@ ENGLISH = (
 )
 
 FOREIGN = {
-    "de": "Das Boot fährt vor Sonnenaufgang aus dem Hafen.|Stell bitte die grüne Tasse neben das Fenster.|Warum schläft die Katze den ganzen Tag?|Heute backen wir ein Brot ohne Hefe.",
-    "fr": "Le bateau quitte le port avant le lever du jour.|Pose la tasse verte près de la fenêtre.|Pourquoi le chat dort-il toute la journée ?|Nous avons raconté des histoires toute la soirée.",
-    "pl": "Łódź wypływa z portu przed wschodem słońca.|Postaw zielony kubek obok okna.|Dlaczego kot śpi przez cały dzień?|Wieczorem opowiadaliśmy sobie historie.",
-    "tr": "Tekne güneş doğmadan limandan ayrılıyor.|Lütfen yeşil fincanı pencerenin yanına koy.|Kedi neden bütün gün uyuyor?|Akşam birlikte oturup hikâyeler anlattık.",
-    "cmn": "太阳升起之前，船就离开了港口。|请把绿色的杯子放在窗户旁边。|为什么猫整天都在睡觉？|今天我们不用酵母做面包。",
-    "hi": "सूरज निकलने से पहले नाव बंदरगाह छोड़ देती है।|हरा कप खिड़की के पास रख दो।|बिल्ली सारा दिन क्यों सोती है?|शाम को हमने कहानियाँ सुनाईं।",
-    "es": "El barco sale del puerto antes de que salga el sol.|Pon la taza verde junto a la ventana.|¿Por qué duerme el gato todo el día?|Hoy hacemos pan sin levadura.",
-    "it": "La barca lascia il porto prima dell'alba.|Metti la tazza verde accanto alla finestra.|Perché il gatto dorme tutto il giorno?|La sera ci siamo raccontati delle storie.",
-    "ru": "Лодка выходит из гавани до восхода солнца.|Поставь зелёную чашку рядом с окном.|Почему кошка спит весь день?|Вечером мы сидели вместе и рассказывали истории.",
-    "nl": "De boot verlaat de haven voordat de zon opkomt.|Zet de groene kop naast het raam.|Waarom slaapt de kat de hele dag?|Vandaag bakken we brood zonder gist.",
-    "sv": "Båten lämnar hamnen innan solen går upp.|Ställ den gröna koppen bredvid fönstret.|Varför sover katten hela dagen?|På kvällen satt vi och berättade historier.",
-    "pt": "O barco sai do porto antes de o sol nascer.|Põe a chávena verde ao lado da janela.|Porque é que o gato dorme o dia todo?|Hoje fazemos pão sem fermento.",
-}  # fmt: skip
+    "de": (
+        "Das Boot fährt vor Sonnenaufgang aus dem Hafen.",
+        "Stell bitte die grüne Tasse neben das Fenster.",
+        "Warum schläft die Katze den ganzen Tag?",
+        "Heute backen wir ein Brot ohne Hefe.",
+    ),
+    "fr": (
+        "Le bateau quitte le port avant le lever du jour.",
+        "Pose la tasse verte près de la fenêtre.",
+        "Pourquoi le chat dort-il toute la journée ?",
+        "Nous avons raconté des histoires toute la soirée.",
+    ),
+    "pl": (
+        "Łódź wypływa z portu przed wschodem słońca.",
+        "Postaw zielony kubek obok okna.",
+        "Dlaczego kot śpi przez cały dzień?",
+        "Wieczorem opowiadaliśmy sobie historie.",
+    ),
+    "tr": (
+        "Tekne güneş doğmadan limandan ayrılıyor.",
+        "Lütfen yeşil fincanı pencerenin yanına koy.",
+        "Kedi neden bütün gün uyuyor?",
+        "Akşam birlikte oturup hikâyeler anlattık.",
+    ),
+    "cmn": (
+        "太阳升起之前，船就离开了港口。",
+        "请把绿色的杯子放在窗户旁边。",
+        "为什么猫整天都在睡觉？",
+        "今天我们不用酵母做面包。",
+    ),
+    "hi": (
+        "सूरज निकलने से पहले नाव बंदरगाह छोड़ देती है।",
+        "हरा कप खिड़की के पास रख दो।",
+        "बिल्ली सारा दिन क्यों सोती है?",
+        "शाम को हमने कहानियाँ सुनाईं।",
+    ),
+    "es": (
+        "El barco sale del puerto antes de que salga el sol.",
+        "Pon la taza verde junto a la ventana.",
+        "¿Por qué duerme el gato todo el día?",
+        "Hoy hacemos pan sin levadura.",
+    ),
+    "it": (
+        "La barca lascia il porto prima dell'alba.",
+        "Metti la tazza verde accanto alla finestra.",
+        "Perché il gatto dorme tutto il giorno?",
+        "La sera ci siamo raccontati delle storie.",
+    ),
+    "ru": (
+        "Лодка выходит из гавани до восхода солнца.",
+        "Поставь зелёную чашку рядом с окном.",
+        "Почему кошка спит весь день?",
+        "Вечером мы сидели вместе и рассказывали истории.",
+    ),
+    "nl": (
+        "De boot verlaat de haven voordat de zon opkomt.",
+        "Zet de groene kop naast het raam.",
+        "Waarom slaapt de kat de hele dag?",
+        "Vandaag bakken we brood zonder gist.",
+    ),
+    "sv": (
+        "Båten lämnar hamnen innan solen går upp.",
+        "Ställ den gröna koppen bredvid fönstret.",
+        "Varför sover katten hela dagen?",
+        "På kvällen satt vi och berättade historier.",
+    ),
+    "pt": (
+        "O barco sai do porto antes de o sol nascer.",
+        "Põe a chávena verde ao lado da janela.",
+        "Porque é que o gato dorme o dia todo?",
+        "Hoje fazemos pão sem fermento.",
+    ),
+}
 
 HALVES = {
     "fit": (("slt", "awb"), ("en-us", "de", "fr", "pl", "tr", "cmn"), ("m1", "m3", "m5", "m7", "f1", "f3", "f5")),
-    "report": (("rms", "kal", "kal16"), ("en-gb", "es", "it", "ru", "nl", "sv", "pt", "hi"), ("m2", "m4", "m6", "f2", "f4")),
-}  # fmt: skip
+    "report": (
+        ("rms", "kal", "kal16"),
+        ("en-gb", "es", "it", "ru", "nl", "sv", "pt", "hi"),
+        ("m2", "m4", "m6", "f2", "f4"),
+    ),
+}
 """Voices of flite (`kal` and `kal16` are one man), and languages and variants of espeak-ng."""
 
 VARIANTS_A_LANGUAGE = 3
@@ -74,7 +138,7 @@ def speak(folder: Path, seed: int) -> int:
                 run("flite", "-voice", voice, "--setf", stretch, "-t", sentence, "-o", str(out))
                 count += 1
         for language in languages:
-            sentences = FOREIGN[language].split("|") if language in FOREIGN else ENGLISH[:8]
+            sentences = FOREIGN.get(language, ENGLISH[:8])
             for variant in random.choice(variants, VARIANTS_A_LANGUAGE, replace=False):
                 for number, sentence in enumerate(sentences):
                     pitch, speed = str(random.integers(25, 80)), str(random.integers(115, 215))

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from render_transitions import Frames, Gap, Piece, Rendered, halves, load_pieces, render_all
 
+from vidcap.backends import shot_signals
 from vidcap.backends.shot_detector import adaptive
 
 CLIPS = 600
@@ -35,7 +36,7 @@ class Measured:
     """A rendered clip with its candidates and their features: what does not depend on weights."""
 
     clip: Rendered
-    signals: adaptive.Signals
+    signals: shot_signals.Signals
     cuts: list[int]
     cut_features: npt.NDArray[np.float64]
     windows: list[tuple[int, int]]
@@ -43,7 +44,7 @@ class Measured:
 
 
 def measure(clip: Rendered) -> Measured:
-    signals = adaptive.measured(clip.frames)
+    signals = shot_signals.measured(clip.frames)
     cuts, windows = adaptive.cut_candidates(signals), adaptive.change_candidates(signals)
     return Measured(
         clip,
@@ -124,10 +125,10 @@ def fit(measured: list[Measured]) -> None:
     """Print the weights and thresholds that suit the fitting half best."""
     cut_weights = logistic(*_labelled(measured, "cut"))
     window_weights = logistic(*_labelled(measured, "window"))
-    adaptive.CUT_WEIGHTS = tuple(round(float(w), 3) for w in cut_weights)
-    adaptive.CHANGE_WEIGHTS = tuple(round(float(w), 3) for w in window_weights)
-    print("CUT_WEIGHTS =", dict(zip(adaptive.CUT_FEATURES, adaptive.CUT_WEIGHTS, strict=True)))
-    print("CHANGE_WEIGHTS =", dict(zip(adaptive.CHANGE_FEATURES, adaptive.CHANGE_WEIGHTS, strict=True)))
+    for name, weights in ("CUT_WEIGHTS", cut_weights), ("CHANGE_WEIGHTS", window_weights):
+        fitted = dict(zip(getattr(adaptive, name), [round(float(w), 3) for w in weights], strict=True))
+        setattr(adaptive, name, fitted)
+        print(f"{name} =", fitted)
     best = (0.0, 0.0, 0.0)
     cut_threshold = 0.0
     for name in ("gradual", "cut", "gradual"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +143,7 @@ def test_word_error_rate_over_all_lines(sphinx: Any, repository: Path) -> None:
     rates = []
     for name, said in json.loads((folder / "transcripts.json").read_text("utf-8")).items():
         sound = sound_of(folder / f"{name}.flac")
-        heard = sphinx.transcribe([sound[shift:] for shift in range(0, 160, 20)], seeds=[0] * 8)
+        heard = sphinx.transcribe([sound[shift:] for shift in (0, 40, 80, 120)], seeds=[0] * 4)
         rates += [word_error_rate(said, transcript.text) for transcript in heard]
     assert np.mean(rates) <= 0.10
 
@@ -163,24 +162,25 @@ def test_word_times_follow_the_sound(sphinx: Any, speech: Float32) -> None:
     assert moved == pytest.approx([5.0] * len(moved), abs=0.05)
 
 
-def tone(*pitches: float) -> Float32:
+def test_noise_and_tones_are_no_speech(sphinx: Any, noise: Float32) -> None:
     at = np.arange(3 * RATE) / RATE
-    return (0.1 * sum(np.sin(2 * np.pi * pitch * at) for pitch in pitches)).astype(np.float32)
-
-
-def test_noise_hum_and_tones_are_no_speech(sphinx: Any, noise: Float32) -> None:
-    at = np.arange(3 * RATE) / RATE
-    gate = (at % 1 < 0.4).astype(np.float32)
-    sounds = [
-        noise,
-        noise * gate,
-        tone(440),
-        tone(262, 330, 392),
-        tone(1000) * gate,
-        (0.2 * np.sign(np.sin(2 * np.pi * 50 * at))).astype(np.float32),
-        noise * np.float32(1e-4),
-    ]
+    chord = sum(np.sin(2 * np.pi * pitch * at) for pitch in (262, 330, 392))
+    sounds = [noise, noise * np.float32(1e-4), (0.1 * chord).astype(np.float32)]
     assert sphinx.transcribe(sounds, seeds=[0] * len(sounds)) == [EMPTY] * len(sounds)
+
+
+def test_words_stretched_over_seconds_of_music_are_dropped(sphinx: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    at = np.arange(4 * RATE) / RATE
+    tune = np.zeros(len(at))
+    for step, pitch in enumerate((440, 494, 294, 330, 523, 262, 349, 392)):
+        since = at[: len(at) - step * RATE // 2]
+        note = sum(np.sin(2 * np.pi * pitch * k * since) / k for k in (1, 2, 3)) * np.exp(-3 * since)
+        tune[step * RATE // 2 :] += note
+    sound = (tune / np.abs(tune).max() / 2).astype(np.float32)
+    assert sphinx.transcribe([sound], seeds=[0]) == [EMPTY]
+    monkeypatch.setattr("vidcap.backends.transcriber.pocketsphinx.MIN_LETTERS_PER_SECOND", 0)
+    (heard,) = sphinx.transcribe([sound], seeds=[0])
+    assert heard.words  # the gate lets a tune through; only the words' length gives it away
 
 
 def test_the_gate_lets_quiet_and_noisy_speech_through(speech: Float32) -> None:
@@ -189,23 +189,6 @@ def test_the_gate_lets_quiet_and_noisy_speech_through(speech: Float32) -> None:
     for sound in (speech, speech * np.float32(0.02), noisy):
         loud = sum(end - first for first, end in voice_activity.pieces(sound, max_seconds=20))
         assert loud > 0.6 * len(sound)
-
-
-def test_pieces_are_disjoint_and_bounded(speech: Float32) -> None:
-    endless = np.tile(speech, 12)
-    steady = np.where(np.abs(endless) < 0.02, np.float32(0.02), endless)  # no pause to cut at
-    for sound in (endless, steady):
-        found = voice_activity.pieces(sound, max_seconds=5)
-        assert found
-        assert all(0 < end - first <= 5 * RATE for first, end in found)
-        assert all(a[1] <= b[0] for a, b in pairwise(found))
-        assert found[-1][1] <= len(sound)
-
-
-def test_talk_beside_a_loud_song_is_still_found(speech: Float32, noise: Float32) -> None:
-    quiet = np.concatenate([np.tile(speech, 14) * np.float32(0.01), np.tile(noise, 12) * np.float32(5)])
-    found = voice_activity.pieces(quiet, max_seconds=20)
-    assert sum(end - first for first, end in found if end < 14 * len(speech)) > 0.4 * 14 * len(speech) - 30 * RATE
 
 
 def test_a_missing_library_names_the_mend(sphinx: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ frames alone and not on how the frames were gathered into chunks.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ BLOCKS, VALUES = 12, 36
 SHIFTS = tuple((y, x) for y in range(-3, 4) for x in range(-4, 5))
 WINDOWS = (4, 8, 12, 16, 24, 32, 48)
 """Lengths in frames at which gradual changes are looked for."""
+CHUNK = 2048
 
 
 def luma(thumbnails: UInt8) -> UInt8:
@@ -85,7 +87,7 @@ def cells(thumbnails: UInt8) -> Cells:
     return np.ascontiguousarray(mean.reshape(n, BLOCKS, VALUES)).astype(np.float32)
 
 
-def spread(values: Cells) -> tuple[Float64, Float64]:
+def level_and_spread(values: Cells) -> tuple[Float64, Float64]:
     """Per frame the mean level, and the deviation of its cells from that frame's mean colour (0: one flat colour)."""
     wide = values.reshape(len(values), -1, 3).astype(np.float64)
     n = wide.shape[1]
@@ -177,3 +179,62 @@ class Gram:
             lean=np.abs(means[0] - 0.25) + np.abs(means[2] - 0.75),
             area=(squared > VALUES * 15 * 15).mean(1),
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What the one pass over the frames keeps: a few hundred bytes a frame, no pictures."""
+
+    motion: Float64
+    """Motion-compensated difference to the frame before; 0 for the first."""
+    step: Float64
+    level: Float64
+    spread: Float64
+    changes: dict[int, Change]
+
+
+def measured(thumbnails: UInt8, chunk: int = CHUNK) -> Signals:
+    """One pass in chunks that overlap by the longest window; the result does not depend on `chunk`."""
+    n, reach = len(thumbnails), max(WINDOWS)
+    motion, step, level, spread = (np.zeros(n) for _ in range(4))
+    parts: dict[int, list[Change]] = {window: [] for window in WINDOWS}
+    for start in range(0, n, chunk):
+        stop = min(n, start + chunk)
+        before = max(0, start - 1)
+        seen = np.asarray(thumbnails[before : min(n, stop + reach)])
+        values = cells(seen)
+        own = values[start - before :]
+        level[start:stop], spread[start:stop] = level_and_spread(own[: stop - start])
+        gram = Gram(own)
+        for window in WINDOWS:
+            if len(own) > window:
+                parts[window].append(gram.change(window).head(stop - start))
+        if stop - before > 1:
+            grey = luma(seen[: stop - before])
+            motion[before + 1 : stop] = motion_residual(grey[:-1], grey[1:])
+            step[before + 1 : stop] = step_sizes(values[: stop - before])
+    return Signals(motion, step, level, spread, {w: Change.join(p) for w, p in parts.items()})
+
+
+def compared(thumbnails: UInt8, groups: list[list[tuple[int, int]]]) -> list[Float64]:
+    """Per group of frame pairs: 4 × pairs: levelled motion residual, colours, difference of cells, levelled colours."""
+    pairs = [pair for group in groups for pair in group]
+    if not pairs:
+        return [np.zeros((4, 0)) for _ in groups]
+    frames, at = np.unique(np.array(pairs), return_inverse=True)
+    at = at.reshape(-1, 2)
+    seen = np.stack([np.asarray(thumbnails[t]) for t in frames])
+    grey, values = levelled(luma(seen)), cells(seen)
+    colours, tones = histogram(seen), histogram(levelled(seen))
+    a, b = at[:, 0], at[:, 1]
+    plain = np.sqrt(((values[a] - values[b]) ** 2).sum((1, 2), dtype=np.float64) / (BLOCKS * VALUES))
+    all_pairs = np.stack(
+        [
+            motion_residual(grey[a], grey[b]),
+            histogram_distance(colours[a], colours[b]),
+            plain,
+            histogram_distance(tones[a], tones[b]),
+        ]
+    )
+    edges = np.cumsum([0] + [len(group) for group in groups])
+    return [all_pairs[:, first:last] for first, last in pairwise(edges)]

@@ -21,6 +21,7 @@ from vidcap.runners.drive import Summary
 from vidcap.store import read_lines
 
 POLL_SECONDS = 1.0
+PHASES = {"parts": "sources worked on", "select": "selecting", "pack": "sources packed"}
 
 
 class Talk:
@@ -74,7 +75,7 @@ class Talk:
         if event == "phase":
             self._phase = facts["phase"]
             self._done, self._clips = 0, 0
-            self._progress.reset(self._task, description=facts["phase"], total=None, rate="")
+            self._progress.reset(self._task, description=PHASES[facts["phase"]], total=None, rate="")
         elif event == "todo":
             numbers = facts["numbers"]
             self._active = set(numbers)

@@ -11,8 +11,6 @@ Weights and thresholds come from rendered transitions (`benchmarks/shots/fit_ada
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
 from typing import ClassVar, TypeVar
 
 import numpy as np
@@ -20,68 +18,65 @@ from pydantic import Field
 
 from vidcap.backends import shot_signals as measure
 from vidcap.backends.roles import BackendConfig, Float64, UInt8
+from vidcap.backends.shot_gaps import Gap, ends, fades, merged, shots_between
 from vidcap.records import Shot
 
 T = TypeVar("T")
-Gap = tuple[int, int]
-"""(last frame of a shot, first frame of the next)."""
 
-CHUNK = 2048
 LEAST_MOTION, LEAST_STEP = 6.0, 12.0
 """Neighbours that differ less (levels; with and without motion compensation) are no candidates for a cut."""
 LEAST_CHORD, MOST_BEND = 10.0, 0.5
 """Windows whose ends differ less, or whose middle is less of a mixture, are no candidates for a gradual change."""
 MOST_STEP = 0.5
 """A window of which one cut makes up more than this share is that cut."""
-SAME = 12.0
-"""Levelled pictures that differ less, motion compensated, show the same."""
+ALIKE = 16.0
+"""Levelled pictures that differ less (levels, motion compensated) begin to look the same."""
 BATCH = 24
 
-CUT_FEATURES = ("bias", "differs", "restless", "colours", "colours_restless", "peak", "cells", "ratio", "levelled")
-CUT_WEIGHTS = (0.0, 1.0, -0.5, 30.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-CHANGE_FEATURES = (
-    "bias",
-    "dip",
-    "bend",
-    "back",
-    "uneven",
-    "middle",
-    "lean",
-    "area",
-    "step",
-    "differs",
-    "colours",
-    "restless",
-    "length",
-    "relative",
-    "levelled",
-)
-CHANGE_WEIGHTS = (0.0,) * len(CHANGE_FEATURES)
-FLAT, PICTURE, BLACK = 4.0, 12.0, 28.0
-"""Cell deviation below which a frame is one flat colour, above which it is a picture; level below which it is black."""
-LONGEST_FADE, SHORT = 60, 14
+CUT_WEIGHTS = {
+    "bias": -8.613,
+    "differs": 0.366,
+    "restless": -0.057,
+    "colours": 6.99,
+    "colours_restless": -6.89,
+    "peak": 0.132,
+    "cells": -0.438,
+    "ratio": -0.222,
+    "levelled": 3.485,
+    "alike": 0.0,
+}
+"""Feature → weight in the log-odds of a cut; printed by the fit."""
+CHANGE_WEIGHTS = {
+    "bias": -2.601,
+    "dip": -2.121,
+    "bend": -4.633,
+    "back": 2.892,
+    "uneven": -3.075,
+    "middle": -1.926,
+    "lean": -2.795,
+    "area": -0.261,
+    "step": -0.376,
+    "differs": 1.263,
+    "colours": 6.079,
+    "restless": -1.3,
+    "length": 0.135,
+    "relative": 0.347,
+    "levelled": 2.337,
+    "alike": 0.0,
+}
+"""The same for a gradual change over a window."""
 
 
 class AdaptiveConfig(BackendConfig):
     """`cut_threshold` and `gradual_threshold`: log-odds above which a candidate counts; higher finds fewer."""
 
-    cut_threshold: float = Field(default=0.0, allow_inf_nan=False)
-    gradual_threshold: float = Field(default=0.0, allow_inf_nan=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Signals:
-    """What the one pass over the frames keeps: a few hundred bytes a frame, no pictures."""
-
-    motion: Float64
-    """Motion-compensated difference to the frame before; 0 for the first."""
-    step: Float64
-    level: Float64
-    spread: Float64
-    changes: dict[int, measure.Change]
+    cut_threshold: float = Field(default=-0.5, allow_inf_nan=False)
+    gradual_threshold: float = Field(default=0.5, allow_inf_nan=False)
 
 
 class Backend:
+    """Shots by adaptive thresholds on measured differences: cuts, dissolves, fades, wipes; no network."""
+
     Config: ClassVar[type[BackendConfig]] = AdaptiveConfig
     embedded: ClassVar[bool] = True
 
@@ -96,7 +91,7 @@ class Backend:
 
     def detect(self, thumbnails: UInt8, times: Float64) -> list[Shot]:
         """`times` plays no part: what counts as one change is a number of frames."""
-        signals = measured(thumbnails)
+        signals = measure.measured(thumbnails)
         cuts, windows = cut_candidates(signals), change_candidates(signals)
         cut_odds = odds_of(cut_features(thumbnails, signals, cuts), CUT_WEIGHTS)
         odds = odds_of(change_features(thumbnails, signals, windows), CHANGE_WEIGHTS)
@@ -111,7 +106,7 @@ class Backend:
 
 def gaps_of(
     thumbnails: UInt8,
-    signals: Signals,
+    signals: measure.Signals,
     cuts: tuple[Sequence[int], Sequence[float], float],
     windows: tuple[Sequence[tuple[int, int]], Sequence[float], float],
 ) -> list[Gap]:
@@ -123,30 +118,7 @@ def gaps_of(
     return merged(gaps)
 
 
-def measured(thumbnails: UInt8, chunk: int = CHUNK) -> Signals:
-    """One pass in chunks that overlap by the longest window; the result does not depend on `chunk`."""
-    n, reach = len(thumbnails), max(measure.WINDOWS)
-    motion, step, level, spread = (np.zeros(n) for _ in range(4))
-    parts: dict[int, list[measure.Change]] = {window: [] for window in measure.WINDOWS}
-    for start in range(0, n, chunk):
-        stop = min(n, start + chunk)
-        before = max(0, start - 1)
-        seen = np.asarray(thumbnails[before : min(n, stop + reach)])
-        values = measure.cells(seen)
-        own = values[start - before :]
-        level[start:stop], spread[start:stop] = measure.spread(own[: stop - start])
-        gram = measure.Gram(own)
-        for window in measure.WINDOWS:
-            if len(own) > window:
-                parts[window].append(gram.change(window).head(stop - start))
-        if stop - before > 1:
-            grey = measure.luma(seen[: stop - before])
-            motion[before + 1 : stop] = measure.motion_residual(grey[:-1], grey[1:])
-            step[before + 1 : stop] = measure.step_sizes(values[: stop - before])
-    return Signals(motion, step, level, spread, {w: measure.Change.join(p) for w, p in parts.items()})
-
-
-def cut_candidates(signals: Signals) -> list[int]:
+def cut_candidates(signals: measure.Signals) -> list[int]:
     """First frames of possible new shots: peaks of the motion-compensated difference, or of the plain one."""
     found = np.zeros(len(signals.motion), bool)
     for values, least in ((signals.motion, LEAST_MOTION), (signals.step, LEAST_STEP)):
@@ -155,24 +127,37 @@ def cut_candidates(signals: Signals) -> list[int]:
     return [int(t) for t in np.flatnonzero(found)]
 
 
-def cut_features(thumbnails: UInt8, signals: Signals, cuts: Sequence[int]) -> Float64:
-    """len(cuts) × `CUT_FEATURES`."""
+def cut_features(thumbnails: UInt8, signals: measure.Signals, cuts: Sequence[int]) -> Float64:
+    """len(cuts) × the features of `CUT_WEIGHTS`."""
     n = len(signals.motion)
-    rows = [np.zeros((0, len(CUT_FEATURES)))]
+    rows = [np.zeros((0, len(CUT_WEIGHTS)))]
     for batch in _batches(cuts):
         # The old picture must not be seen again in the next frames, nor the new one in the frames before.
-        across = [[(t - a, t + b) for a in (1, 2, 3) for b in range(6) if t - a >= 0 and t + b < n] for t in batch]
+        across = [
+            [(t - a, t + b) for a in (1, 2, 4, 6) for b in (0, 1, 3, 5) if t - a >= 0 and t + b < n] for t in batch
+        ]
         within = [
             [(t - a, t - 1) for a in (2, 3, 4) if t - a >= 0] + [(t, t + b) for b in (1, 2, 3) if t + b < n]
             for t in batch
         ]
-        far, near = _compared(thumbnails, across), _compared(thumbnails, within)
+        far, near = measure.compared(thumbnails, across), measure.compared(thumbnails, within)
         for t, f, w in zip(batch, far, near, strict=True):
             peak = signals.motion[t] - 2 * _third(signals.motion, t)
             rest = (float(w[0].mean()), float(w[1].mean())) if w.size else (0.0, 0.0)
             differs, colours, plain, tones = (float(v) for v in f.min(1))
             ratio = np.log2((differs + 2) / (rest[0] + 2))
-            row = [1, differs, rest[0], colours, rest[1], np.clip(peak, -20, 10), min(plain, 80) / 10, ratio, tones]
+            row = [
+                1,
+                differs,
+                rest[0],
+                colours,
+                rest[1],
+                np.clip(peak, -20, 10),
+                min(plain, 80) / 10,
+                ratio,
+                tones,
+                _alike(differs),
+            ]
             rows.append(np.array([row], np.float64))
     return np.concatenate(rows)
 
@@ -183,7 +168,7 @@ def _third(values: Float64, t: int, reach: int = 8) -> float:
     return float(around[-3]) if len(around) >= 3 else 0.0
 
 
-def change_candidates(signals: Signals) -> list[tuple[int, int]]:
+def change_candidates(signals: measure.Signals) -> list[tuple[int, int]]:
     """(window length, first frame) of what runs straight from one picture to another, the best of its surroundings."""
     found = []
     for window, change in signals.changes.items():
@@ -197,15 +182,15 @@ def change_candidates(signals: Signals) -> list[tuple[int, int]]:
     return found
 
 
-def change_features(thumbnails: UInt8, signals: Signals, windows: Sequence[tuple[int, int]]) -> Float64:
-    """len(windows) × `CHANGE_FEATURES`."""
+def change_features(thumbnails: UInt8, signals: measure.Signals, windows: Sequence[tuple[int, int]]) -> Float64:
+    """len(windows) × the features of `CHANGE_WEIGHTS`."""
     n = len(signals.motion)
-    rows = [np.zeros((0, len(CHANGE_FEATURES)))]
+    rows = [np.zeros((0, len(CHANGE_WEIGHTS)))]
     for batch in _batches(windows):
         pairs = [
             [(s - a, s + w + b) for a in (0, 3, 6) for b in (0, 3, 6) if s - a >= 0 and s + w + b < n] for w, s in batch
         ]
-        for (window, s), f in zip(batch, _compared(thumbnails, pairs), strict=True):
+        for (window, s), f in zip(batch, measure.compared(thumbnails, pairs), strict=True):
             change = signals.changes[window]
             chord = float(change.chord[s])
             row = [
@@ -224,12 +209,18 @@ def change_features(thumbnails: UInt8, signals: Signals, windows: Sequence[tuple
                 np.log2(window),
                 chord / (6 + (signals.spread[s] + signals.spread[s + window]) / 2),
                 f[3].min(),
+                _alike(f[0].min()),
             ]
             rows.append(np.array([row], np.float64))
     return np.concatenate(rows)
 
 
-def _rest(signals: Signals, window: int, s: int) -> float:
+def _alike(differs: float) -> float:
+    """0 for pictures that differ, up to 1 where both sides show the same, if in another light."""
+    return max(0.0, 1 - differs / ALIKE)
+
+
+def _rest(signals: measure.Signals, window: int, s: int) -> float:
     """How much the picture changes just before and just after a window, in levels."""
     side = max(w for w in measure.WINDOWS if w <= max(4, window // 2))
     chords = signals.changes[side].chord
@@ -242,34 +233,10 @@ def _dip(spread: Float64, s: int, window: int) -> float:
     return float(spread[s + window // 2] / (2 + (spread[s] + spread[s + window]) / 2))
 
 
-def _compared(thumbnails: UInt8, groups: list[list[tuple[int, int]]]) -> list[Float64]:
-    """Per group of frame pairs: 4 × pairs: levelled motion residual, colours, difference of cells, levelled colours."""
-    pairs = [pair for group in groups for pair in group]
-    if not pairs:
-        return [np.zeros((4, 0)) for _ in groups]
-    frames, at = np.unique(np.array(pairs), return_inverse=True)
-    at = at.reshape(-1, 2)
-    seen = np.stack([np.asarray(thumbnails[t]) for t in frames])
-    grey, values = measure.levelled(measure.luma(seen)), measure.cells(seen)
-    colours, tones = measure.histogram(seen), measure.histogram(measure.levelled(seen))
-    a, b = at[:, 0], at[:, 1]
-    plain = np.sqrt(((values[a] - values[b]) ** 2).sum((1, 2), dtype=np.float64) / (measure.BLOCKS * measure.VALUES))
-    all_pairs = np.stack(
-        [
-            measure.motion_residual(grey[a], grey[b]),
-            measure.histogram_distance(colours[a], colours[b]),
-            plain,
-            measure.histogram_distance(tones[a], tones[b]),
-        ]
-    )
-    edges = np.cumsum([0] + [len(group) for group in groups])
-    return [all_pairs[:, first:last] for first, last in pairwise(edges)]
-
-
-def odds_of(features: Float64, weights: Sequence[float]) -> list[float]:
+def odds_of(features: Float64, weights: dict[str, float]) -> list[float]:
     """The log-odds of every candidate."""
     # Summed in plain Python: a library's matrix product may round by the number of rows.
-    return [float(sum(x * w for x, w in zip(row, weights, strict=True))) for row in features.tolist()]
+    return [float(sum(x * w for x, w in zip(row, weights.values(), strict=True))) for row in features.tolist()]
 
 
 def strongest(cuts: Sequence[int], odds: Sequence[float], threshold: float) -> list[int]:
@@ -282,7 +249,11 @@ def strongest(cuts: Sequence[int], odds: Sequence[float], threshold: float) -> l
 
 
 def chosen(
-    windows: Sequence[tuple[int, int]], odds: Sequence[float], threshold: float, cuts: Sequence[int], signals: Signals
+    windows: Sequence[tuple[int, int]],
+    odds: Sequence[float],
+    threshold: float,
+    cuts: Sequence[int],
+    signals: measure.Signals,
 ) -> list[tuple[int, int]]:
     """The windows above the threshold that no likelier one overlaps and that are more than a cut."""
     taken = np.zeros(len(signals.motion) + 1, bool)
@@ -297,89 +268,6 @@ def chosen(
         taken[s + 1 : s + window] = True
         kept.append((window, s))
     return kept
-
-
-def ends(thumbnails: UInt8, window: int, s: int) -> Gap:
-    """The gap of a gradual change: the ramp through its quarter points, drawn out to both ends."""
-    margin = window // 2
-    first, last = max(0, s - margin), min(len(thumbnails) - 1, s + window + margin)
-    values = measure.cells(np.asarray(thumbnails[first : last + 1])).reshape(last - first + 1, -1).astype(np.float64)
-    a, b = values[s - first], values[s + window - first]
-    way = b - a
-    share = ((values - a) * way).sum(1) / max(1.0, float((way * way).sum()))
-    inner = share[s - first : s + window - first + 1]
-    middle = s - first + int(np.argmax(inner >= 0.5))
-    low = middle - 1
-    while low > 0 and share[low] > 0.25:
-        low -= 1
-    high = middle
-    while high < len(share) - 1 and share[high] < 0.75:
-        high += 1
-    centre, length = (low + high) / 2, 2 * (high - low)
-    start, stop = int(np.floor(centre - length / 2)), int(np.ceil(centre + length / 2))
-    return first + max(0, start), first + min(len(share) - 1, max(stop, start + 1))
-
-
-def fades(thumbnails: UInt8, signals: Signals) -> list[Gap]:
-    """Runs of one flat colour between two pictures, drawn out over the frames that fade towards them.
-
-    A few flat frames with the same picture on both sides are a flash or a fault, not a boundary.
-    """
-    found = []
-    n = len(signals.spread)
-    for first, last in _runs(signals.spread < FLAT):
-        if first == 0 or last == n - 1:
-            continue
-        start, stop = _brighter(signals.spread, first - 1, -1), _brighter(signals.spread, last + 1, 1)
-        if min(signals.spread[start], signals.spread[stop]) < PICTURE:
-            continue
-        if stop - start <= SHORT and _compared(thumbnails, [[(start, stop)]])[0][0, 0] < SAME:
-            continue
-        found.append((start, stop))
-    return found
-
-
-def _brighter(spread: Float64, at: int, direction: int) -> int:
-    """From a flat run outwards to the first frame whose picture has come up in full."""
-    n = len(spread)
-    stop = at
-    for _ in range(LONGEST_FADE):
-        further = stop + direction
-        if not 0 <= further < n or spread[further] <= spread[stop] * 1.015:
-            break
-        stop = further
-    return stop
-
-
-def _runs(mask: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterable[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def merged(gaps: Iterable[Gap]) -> list[Gap]:
-    """In order; gaps that leave less than 3 frames between them are one."""
-    out: list[Gap] = []
-    for start, stop in sorted(gaps):
-        if out and start - out[-1][1] < 2:
-            out[-1] = (out[-1][0], max(stop, out[-1][1]))
-        else:
-            out.append((start, stop))
-    return out
-
-
-def shots_between(gaps: Sequence[Gap], signals: Signals) -> list[Shot]:
-    """What the gaps leave, without black before the first and after the last picture. Always at least one shot."""
-    n = len(signals.level)
-    black = (signals.spread < FLAT) & (signals.level < BLACK)
-    pictures = np.flatnonzero(~black)
-    first, last = (int(pictures[0]), int(pictures[-1])) if len(pictures) else (0, n - 1)
-    shots = []
-    for start, stop in [*gaps, (last, n)]:
-        end = min(start, last)
-        if end >= first:
-            shots.append(Shot(first, end))
-        first = max(first, stop)
-    return shots or [Shot(0, n - 1)]
 
 
 def _batches(items: Sequence[T]) -> Iterable[Sequence[T]]:

@@ -19,8 +19,8 @@ from vidcap.records import Transcript, Word
 VERSION = 1
 """In the identity: raise it whenever the same sound gives other words."""
 FRAMES_PER_SECOND = 100
-# The search's own bounds are loose: on dense non-English speech it took 1.6 times the sound's length; with these, half
-# of that, and the same words on clean English (10 sentences at 3 shifts: word error rate 0.078 with and without).
+# The search's own bounds are loose: dense non-English speech took 0.78 of its own length, with such bounds 0.32-0.42,
+# and clean English kept its word error rate (10 sentences by flite's slt at 8 shifts: 0.077).
 SEARCH = {"maxhmmpf": 4000, "maxwpf": 20}
 # Music comes back as a few words stretched over seconds: 1.5-2.6 letters a second; speech, pauses taken out, has 7-17.
 MIN_LETTERS_PER_SECOND = 4.0
@@ -30,7 +30,7 @@ _ALTERNATE = re.compile(r"\(\d+\)$")
 class Backend:
     """English only. On other languages it returns English words, with low posteriors: use `min_word_confidence`.
 
-    Mean word posterior: 0.65-0.96 on clear synthesised English, 0.43-0.75 on real recordings of English, 0.18-0.40 on
+    Mean word posterior: 0.65-0.97 on clear synthesised English, 0.16-0.69 on real recordings of English, 0.11-0.45 on
     French, Spanish, Chinese, Japanese and Russian.
     """
 
