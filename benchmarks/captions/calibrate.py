@@ -221,7 +221,7 @@ def main() -> None:
     parser.add_argument("voices", type=Path, help="the folder that speak.py wrote")
     parser.add_argument("--half", choices=("fit", "report"), default="report", help="whose voices the report hears")
     parser.add_argument("--clips", type=int, default=400)
-    parser.add_argument("--sounds", type=int, default=990, help="sounds to fit on; half as many to report on")
+    parser.add_argument("--sounds", type=int, default=1470, help="sounds to fit on; half as many to report on")
     parser.add_argument("--seed", type=int, default=8, help="of the rendered clips")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()

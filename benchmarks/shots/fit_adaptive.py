@@ -121,8 +121,8 @@ def rates(hits: int, found: int, truth: int) -> tuple[float, float, float]:
     return p, r, 2 * p * r / (p + r) if p + r else 0.0
 
 
-def fit(measured: list[Measured]) -> None:
-    """Print the weights and thresholds that suit the fitting half best."""
+def fit(measured: list[Measured]) -> tuple[float, float]:
+    """Set and print the weights that suit the fitting half best; returns the thresholds (cuts, gradual changes)."""
     cut_weights = logistic(*_labelled(measured, "cut"))
     window_weights = logistic(*_labelled(measured, "window"))
     for name, weights in ("CUT_WEIGHTS", cut_weights), ("CHANGE_WEIGHTS", window_weights):
@@ -139,12 +139,12 @@ def fit(measured: list[Measured]) -> None:
                 best = (score, *pair)
         cut_threshold = best[1]
     print(f"cut_threshold {best[1]:g} gradual_threshold {best[2]:g}: F1 {best[0]:.4f} on the fitting half")
-    global THRESHOLDS
-    THRESHOLDS = best[1:]
+    return best[1:]
 
 
 def _labelled(measured: list[Measured], kind: str) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     x, y = [], []
+    differs = list(adaptive.CUT_WEIGHTS if kind == "cut" else adaptive.CHANGE_WEIGHTS).index("differs")
     for m in measured:
         rows = m.cut_features if kind == "cut" else m.window_features
         labels = (
@@ -153,14 +153,11 @@ def _labelled(measured: list[Measured], kind: str) -> tuple[npt.NDArray[np.float
             else [window_label(w, s, m.clip.gaps) for w, s in m.windows]
         )
         for row, label in zip(rows, labels, strict=True):
-            if label is not None:
+            if label is not None and row[differs] >= adaptive.SAME:
                 x.append(row)
                 y.append(float(label))
     print(f"{kind}: {len(y)} candidates, {int(sum(y))} true")
     return np.array(x), np.array(y)
-
-
-THRESHOLDS = (adaptive.AdaptiveConfig().cut_threshold, adaptive.AdaptiveConfig().gradual_threshold)
 
 
 def evaluate(measured: list[Measured], cut_thr: float, thr: float, report: bool = False) -> tuple[float, float, float]:
@@ -234,7 +231,7 @@ def score_annotated(folder: Path, predictions: Path | None) -> None:
     print("F1, 95 % of 1,000 resamples of the files: {:.3f} to {:.3f}".format(*np.quantile(draws, [0.025, 0.975])))
 
 
-def report(pieces: list[Piece], seed: int, clips: int) -> list[Measured]:
+def measured_half(pieces: list[Piece], seed: int, clips: int) -> list[Measured]:
     return [measure(clip) for clip in render_all(pieces, seed, clips)]
 
 
@@ -248,9 +245,11 @@ def main() -> int:
     args = parser.parse_args()
     if args.pieces:
         fitting, held_out = halves(load_pieces(args.pieces))
+        shipped = adaptive.AdaptiveConfig()
+        thresholds = (shipped.cut_threshold, shipped.gradual_threshold)
         if not args.check:
-            fit(report(fitting, FIT_SEED, args.clips))
-        evaluate(report(held_out, HELD_OUT_SEED, args.clips), *THRESHOLDS, report=True)
+            thresholds = fit(measured_half(fitting, FIT_SEED, args.clips))
+        evaluate(measured_half(held_out, HELD_OUT_SEED, args.clips), *thresholds, report=True)
     if args.annotated:
         score_annotated(args.annotated, args.predictions)
     return 0

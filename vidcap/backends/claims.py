@@ -128,14 +128,16 @@ FACTS: dict[tuple[str, str], Fact] = {
         _audio("sound", "none", 1.5, ("audible", 1.0, 0.0, 0.0)),
         # Logits of the detectors.
         _audio("speech", "present", 2.0, _AUDIBLE, ("speech", -1.5, 2.0, 3.0)),
-        _audio("music", "present", 2.0, _AUDIBLE, ("music", -1.5, 2.0, 3.0)),
+        _audio("music", "present", 2.0, _AUDIBLE, ("music", -1.5, 2.0, 2.5)),
         _audio(
             "noise",
             "present",
             1.0,
             _AUDIBLE,
-            ("flatness", 0.1, 0.25, 0.3),
-            ("steadiness", 4.0, 2.0, 1.6),
+            ("flatness", 0.08, 0.2, 0.22),
+            ("steadiness", 4.5, 2.5, 2.2),
+            # A pure tone is not a noise, however flat what lies beneath it.
+            ("line", 0.8, 0.5, 0.4),
             ("speech", 2.0, -1.0, -2.0),
             ("music", 2.0, -1.0, -2.0),
         ),
@@ -153,8 +155,8 @@ FACTS: dict[tuple[str, str], Fact] = {
         _audio("voice", "high", 0.8, _ALONE, ("pitch", 155.0, 190.0, 195.0)),
         _audio("flow", "pauses", 0.4, _AUDIBLE, ("pauses", 0.08, 0.3, 0.35)),
         _audio("flow", "unbroken", 0.4, _AUDIBLE, ("pauses", 0.15, 0.02, 0.01)),
-        _audio("loudness", "loud", 0.7, _AUDIBLE, ("level", -24.0, -17.0, -16.0)),
-        _audio("loudness", "quiet", 0.7, _AUDIBLE, ("level", -29.0, -36.0, -38.0)),
+        _audio("loudness", "loud", 0.7, _AUDIBLE, ("level", -25.0, -20.0, -19.5)),
+        _audio("loudness", "quiet", 0.7, _AUDIBLE, ("level", -28.0, -33.0, -34.0)),
         _audio("loudness change", "louder", 0.8, _AUDIBLE, ("level_change", 1.0, 8.0, 10.0)),
         _audio("loudness change", "softer", 0.8, _AUDIBLE, ("level_change", -1.0, -8.0, -10.0)),
     )

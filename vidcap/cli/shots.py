@@ -1,63 +1,106 @@
-"""`vidcap shots`: the shots of media files, without a pipeline."""
+"""`vidcap shots`: where the shots of media files begin and end."""
 
 from __future__ import annotations
 
-import json
-import tempfile
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from vidcap.errors import VidcapError
+    from vidcap.media.frames import FrameTable
+    from vidcap.records import Shot
 
-@click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--backend", default="adaptive", show_default=True, help="A shot detector of `vidcap backends`.")
-@click.option("--json", "as_json", is_flag=True, help="JSON Lines: file, fps, frames, shots.")
-def shots(files: tuple[Path, ...], backend: str, as_json: bool) -> int:
-    """First and last frame (inclusive, in presentation order) of every shot of FILES.
+UNREADABLE = 3
+"""Exit code where a file could not be used; the others were done."""
 
-    A file that cannot be read is told on stderr; the others go on, and the exit code is 3.
+
+@click.command("shots")
+@click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
+@click.option("--backend", default="adaptive", show_default=True, help="The shot detector (`vidcap backends`).")
+@click.option("--json", "as_json", is_flag=True, help="One JSON record per file and line.")
+@click.pass_context
+def shots(context: click.Context, files: tuple[str, ...], backend: str, as_json: bool) -> None:
+    """Find the shots of each FILE; exit code 3 where a file could not be read.
+
+    Frames count from 0 in presentation order and both ends belong to the shot; frames of a dissolve or fade belong to
+    none.
     """
     from vidcap.backends import registry
-    from vidcap.errors import ItemError
-    from vidcap.reasons import REASONS
+    from vidcap.errors import ItemError, TransientError
+    from vidcap.inspector.terminal import printable
 
     detector = registry.create("shot_detector", backend)
     detector.load("cpu")
     failed = False
     for file in files:
         try:
-            found = shots_of(file, detector)
-        except ItemError as error:
+            frames, found = _detect(file, detector)
+        except (ItemError, TransientError) as error:
             failed = True
-            mend = REASONS[error.reason].mend if error.reason in REASONS else "see the reason"
-            click.echo(f"error: {str(file)!r}: {error}\nhint: {mend}", err=True)
+            click.echo(printable(f"error: `{file}`: {error.message}"), err=True)
+            click.echo(printable(f"hint: {_hint(error)}"), err=True)
             continue
-        click.echo(json.dumps(found) if as_json else _readable(found))
-    return 3 if failed else 0
+        if as_json:
+            click.echo(_json_line(file, frames, found))
+        else:
+            _show(printable(file), frames, found)
+    if failed:
+        context.exit(UNREADABLE)
 
 
-def shots_of(file: Path, detector: Any) -> dict[str, Any]:
-    """`{"file", "fps", "frames", "shots": [[first, last], …]}` of one file. Raises `ItemError`."""
+def _detect(file: str, detector: Any) -> tuple[FrameTable, list[Shot]]:
+    """One decode pass into a folder that is gone afterwards, and the shots of its thumbnails."""
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
     from vidcap.media.decode import DecodeOptions, decode_source
     from vidcap.media.evidence import Evidence
-    from vidcap.stages.base import Context
-    from vidcap.stages.detect_shots import DetectShots
 
-    with tempfile.TemporaryDirectory(prefix="vidcap-shots-") as scratch:
-        folder = Path(scratch) / "evidence"
-        # One candidate frame in a hundred seconds: only the thumbnails are looked at.
-        decoded = decode_source(str(file), folder, DecodeOptions(frames_per_second=0.01))
-        stage = DetectShots(DetectShots.Options(), Context(backend=detector))
-        spans = [[shot.first, shot.last] for shot in stage.run(Evidence(folder))]
-        table = decoded.tables.frames
-    return {"file": file.name, "fps": round(float(table.fps), 6), "frames": len(table), "shots": spans}
+    with TemporaryDirectory(prefix="vidcap-shots-") as folder:
+        # Nothing but thumbnails is wanted: the candidate frames are kept as few and small as the options allow.
+        options = DecodeOptions(frames_per_second=0.001, frame_height=16)
+        decode_source(file, Path(folder) / "evidence", options)
+        evidence = Evidence(Path(folder) / "evidence")
+        return evidence.tables.frames, detector.detect(evidence.thumbnails, evidence.times)
 
 
-def _readable(found: dict[str, Any]) -> str:
-    lines = [f"{found['file']!r}: {found['frames']} frames, {found['fps']:g} a second, {len(found['shots'])} shots"]
-    for first, last in found["shots"]:
-        start, end = first / found["fps"], (last + 1) / found["fps"]
-        lines.append(f"  {first:7d} - {last:7d}   {start:9.3f} - {end:9.3f} s")
-    return "\n".join(lines)
+def _hint(error: VidcapError) -> str:
+    from vidcap.reasons import REASONS
+
+    reason = REASONS.get(getattr(error, "reason", ""))
+    return error.hint or (reason.mend if reason else "try again")
+
+
+def _json_line(file: str, frames: FrameTable, found: list[Shot]) -> str:
+    import json
+
+    row = {
+        "file": file,
+        "fps": round(float(frames.fps), 6),
+        "frames": len(frames),
+        "shots": [[shot.first, shot.last] for shot in found],
+    }
+    return json.dumps(row)
+
+
+def _show(name: str, frames: FrameTable, found: list[Shot]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    counted = f"{len(found)} shot{'s' if len(found) != 1 else ''}"
+    click.echo(f"{name}: {counted}, {len(frames)} frames, {float(frames.fps):.3f} frames/s")
+    table = Table(box=None, pad_edge=False)
+    for title in ("shot", "first", "last", "start", "end", "seconds"):
+        table.add_column(title, justify="right")
+    for number, shot in enumerate(found, 1):
+        start, end = frames.start(shot.first), frames.end(shot.last)
+        table.add_row(str(number), str(shot.first), str(shot.last), _clock(start), _clock(end), f"{end - start:.3f}")
+    Console().print(table)
+
+
+def _clock(seconds: float) -> str:
+    """Hours, minutes, seconds and thousandths, as players show them."""
+    thousandths = round(seconds * 1000)
+    minutes, rest = divmod(thousandths, 60_000)
+    return f"{minutes // 60:d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"

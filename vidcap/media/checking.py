@@ -121,6 +121,5 @@ def _mismatch(detail: str) -> MediaError:
 
 
 def rate_of(table: FrameTable, first: int, last: int) -> Fraction:
-    """Mean frames per second of the span, an exact fraction where it is constant."""
-    span = Fraction(table.end_pts(last) - int(table.pts[first]), last - first + 1) * table.time_base
-    return (1 / span).limit_denominator(1001)
+    """Frames per second of the span: `FrameTable.fps` of its frames. How long the last one is shown does not count."""
+    return table.part(first, last).fps

@@ -46,10 +46,15 @@ def copy_video(source: SourceReader, run: range, first: int, last: int, out: Cli
 
 
 def _decode_times(tables: SourceTables, run: range, origin: int, pts: Any) -> list[int]:
-    """The source's own decode times; where they are missing or out of order, the latest that fit the pts."""
+    """The source's own decode times; where they are missing, out of order or do not span the frames, the latest that fit.
+
+    MP4 holds only differences of decode times: unless they add up to the span of the frames, as they need not where
+    frames come at a variable rate, readers disagree about how long the clip is.
+    """
     raw = tables.packets.dts[run.start : run.stop]
-    dts = raw - origin
-    if np.all(raw != NO_TIME) and np.all(np.diff(dts) > 0) and np.all(dts <= pts):
+    dts = np.where(raw == NO_TIME, 0, raw) - origin
+    ascending = bool(np.all(raw != NO_TIME)) and bool(np.all(np.diff(dts) > 0) and np.all(dts <= pts))
+    if ascending and dts[-1] - dts[0] == pts.max() - pts.min():
         return [int(value) for value in dts]
     ordered = np.sort(pts)
     return [int(value) for value in ordered - int((ordered - pts).max())]

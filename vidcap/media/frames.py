@@ -70,6 +70,13 @@ class FrameTable:
         base = self.pts - (self.pts[0] if len(self.pts) else 0)
         return np.round(base.astype(np.float64) * float(self.time_base), 6)
 
+    def part(self, first: int, last: int) -> FrameTable:
+        """The table of the frames `first` to `last`, both inclusive."""
+        span = slice(first, last + 1)
+        return FrameTable(
+            self.time_base, self.pts[span], self.duration[span], self.key[span], self.corrupt[span], self.hash[span]
+        )
+
     @property
     def vfr(self) -> bool:
         """Whether neighbouring frames are unevenly spaced by more than one tick of rounding."""

@@ -1,4 +1,4 @@
-"""Finds shots by adaptive thresholds on measured differences: no network, nothing learned but a dozen weights.
+"""Finds shots by adaptive thresholds on measured differences: no network, nothing fitted but two dozen weights.
 
 1. Every pair of neighbours: motion-compensated difference. Peaks are candidate cuts, then checked against what lies
    around them: a flash or an exposure jump shows the old picture again, fast motion goes on on both sides.
@@ -10,6 +10,7 @@ Weights and thresholds come from rendered transitions (`benchmarks/shots/fit_ada
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, TypeVar
 
@@ -29,40 +30,40 @@ LEAST_CHORD, MOST_BEND = 10.0, 0.5
 """Windows whose ends differ less, or whose middle is less of a mixture, are no candidates for a gradual change."""
 MOST_STEP = 0.5
 """A window of which one cut makes up more than this share is that cut."""
-ALIKE = 16.0
-"""Levelled pictures that differ less (levels, motion compensated) begin to look the same."""
+SAME, ALIKE = 6.0, 16.0
+"""Levelled pictures that differ less (levels, motion compensated) are the same, or begin to look the same."""
 BATCH = 24
 
 CUT_WEIGHTS = {
-    "bias": -8.613,
-    "differs": 0.366,
-    "restless": -0.057,
-    "colours": 6.99,
-    "colours_restless": -6.89,
-    "peak": 0.132,
-    "cells": -0.438,
-    "ratio": -0.222,
-    "levelled": 3.485,
-    "alike": 0.0,
+    "bias": -6.296,
+    "differs": 0.316,
+    "restless": -0.17,
+    "colours": 7.886,
+    "colours_restless": -2.056,
+    "peak": 0.118,
+    "cells": -0.415,
+    "ratio": -0.601,
+    "levelled": 3.566,
+    "alike": -3.339,
 }
 """Feature → weight in the log-odds of a cut; printed by the fit."""
 CHANGE_WEIGHTS = {
-    "bias": -2.601,
-    "dip": -2.121,
-    "bend": -4.633,
-    "back": 2.892,
-    "uneven": -3.075,
-    "middle": -1.926,
-    "lean": -2.795,
-    "area": -0.261,
-    "step": -0.376,
-    "differs": 1.263,
-    "colours": 6.079,
-    "restless": -1.3,
-    "length": 0.135,
-    "relative": 0.347,
-    "levelled": 2.337,
-    "alike": 0.0,
+    "bias": 0.784,
+    "dip": -2.295,
+    "bend": -6.319,
+    "back": 4.778,
+    "uneven": -3.311,
+    "middle": -2.142,
+    "lean": -3.09,
+    "area": -0.54,
+    "step": -0.381,
+    "differs": 0.032,
+    "colours": 7.273,
+    "restless": -1.317,
+    "length": 0.119,
+    "relative": 0.413,
+    "levelled": 1.433,
+    "alike": -6.539,
 }
 """The same for a gradual change over a window."""
 
@@ -71,7 +72,7 @@ class AdaptiveConfig(BackendConfig):
     """`cut_threshold` and `gradual_threshold`: log-odds above which a candidate counts; higher finds fewer."""
 
     cut_threshold: float = Field(default=-0.5, allow_inf_nan=False)
-    gradual_threshold: float = Field(default=0.5, allow_inf_nan=False)
+    gradual_threshold: float = Field(default=1.25, allow_inf_nan=False)
 
 
 class Backend:
@@ -203,7 +204,7 @@ def change_features(thumbnails: UInt8, signals: measure.Signals, windows: Sequen
                 change.lean[s],
                 change.area[s],
                 min(1.5, signals.step[s + 1 : s + window + 1].max() / chord),
-                f[0].min() / 10,
+                f[0].min(),
                 f[1].min(),
                 _rest(signals, window, s) / chord,
                 np.log2(window),
@@ -234,9 +235,13 @@ def _dip(spread: Float64, s: int, window: int) -> float:
 
 
 def odds_of(features: Float64, weights: dict[str, float]) -> list[float]:
-    """The log-odds of every candidate."""
+    """The log-odds of every candidate; none at all where both sides show the same picture."""
+    differs = list(weights).index("differs")
     # Summed in plain Python: a library's matrix product may round by the number of rows.
-    return [float(sum(x * w for x, w in zip(row, weights.values(), strict=True))) for row in features.tolist()]
+    return [
+        sum(x * w for x, w in zip(row, weights.values(), strict=True)) if row[differs] >= SAME else -math.inf
+        for row in features.tolist()
+    ]
 
 
 def strongest(cuts: Sequence[int], odds: Sequence[float], threshold: float) -> list[int]:
