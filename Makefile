@@ -7,7 +7,7 @@ OUT    := shards/out/demo
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-full demo test test-all lint fmt type check golden demo-media clean
+.PHONY: help setup setup-dev setup-full demo test test-all lint fmt type check golden demo-media sample clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -63,6 +63,12 @@ golden: setup-dev  ## write the golden digests anew (then raise the version of e
 
 demo-media: setup  ## render the demo corpus again
 	$(BIN)/python pipelines/demo/render.py
+
+sample: setup  ## make shards/sample anew: one small real shard
+	rm -rf shards/out/sample shards/sample
+	$(BIN)/vidcap run pipelines/demo.yaml --quiet --set name=sample --set input.manifest=pipelines/demo/media/sunrise.mp4 \
+		--output shards/out/sample
+	cp -r shards/out/sample/shards shards/sample
 
 clean:  ## remove environments and outputs
 	rm -rf $(VENV) shards/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -46,7 +46,7 @@ def copy_video(source: SourceReader, run: range, first: int, last: int, out: Cli
 
 
 def _decode_times(tables: SourceTables, run: range, origin: int, pts: Any) -> list[int]:
-    """The source's own decode times; where they are missing, out of order or do not span the frames, the latest that fit.
+    """The source's own decode times; where they are missing, unordered or do not span the frames, the latest that fit.
 
     MP4 holds only differences of decode times: unless they add up to the span of the frames, as they need not where
     frames come at a variable rate, readers disagree about how long the clip is.
