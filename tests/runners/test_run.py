@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -145,18 +148,45 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(
 
 
 @pytest.mark.cluster
-def test_a_stopped_run_continues(vidcap: Command, reference: Path, corpus: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_stopped_run_continues(
+    vidcap: Command, reference: Path, corpus: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
     output = tmp_path / "run"
     arguments = ("run", "pipelines/demo.yaml", "--input", corpus, "--output", output, *PARTS, "--workers", "1")
     process = vidcap.start(*arguments)
     wait_for(lambda: list((output / "_vidcap" / "parts").glob("*/journal.jsonl")))
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 75, err
+    assert process.returncode == code, err
     assert "Traceback" not in err
     assert vidcap.report(output)["state"] == "interrupted"
     vidcap.run(output, corpus, "--workers", "1")
     assert digests(output) == digests(reference)
+
+
+@pytest.mark.cluster
+def test_a_cluster_that_runs_already_takes_the_work(
+    vidcap: Command, reference: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """A scheduler and a worker started by hand, in another folder; the worker offers no pools, so it takes `cpu`."""
+    address = tmp_path / "scheduler.json"
+    common = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    dask = [sys.executable, "-m", "dask"]
+    at = ["--scheduler-file", str(address), "--no-dashboard"]
+    commands = [["scheduler", "--host", "127.0.0.1", "--port", "0", *at], ["worker", "--nthreads", "2", *at]]
+    started = []
+    try:
+        for command in commands:
+            started.append(subprocess.Popen([*dask, *command], **common))
+            wait_for(address.is_file)
+        scheduler = json.loads(wait_for(lambda: address.read_text()))["address"]
+        vidcap.run(tmp_path / "run", corpus, "--scheduler", scheduler)
+    finally:
+        for process in started:
+            process.terminate()
+            process.wait(timeout=30)
+    assert digests(tmp_path / "run") == digests(reference)
 
 
 @pytest.mark.cluster
@@ -212,8 +242,6 @@ def test_mistakes_end_with_exit_code_two(
 
 
 def test_plan_touches_nothing(vidcap: Command, corpus: Path, tmp_path: Path) -> None:
-    import json
-
     out = vidcap("plan", "pipelines/demo.yaml", "--input", corpus, "--output", tmp_path / "run", *PARTS, "--json")
     facts = json.loads(out)
     assert facts["pools"] == ["cpu"]

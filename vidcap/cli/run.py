@@ -52,7 +52,7 @@ def run(retry_failed: bool, quiet: bool, **asked: Any) -> int:
     from vidcap.runners.drive import Drive
 
     config, plan, manifest = prepare(**asked)
-    output = Path(config.output.path)
+    output = Path(config.output.path).resolve()  # workers may stand elsewhere
     writable(output)
     folder = RunFolder(output)
     with RunLock(output):

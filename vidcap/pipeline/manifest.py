@@ -138,7 +138,7 @@ def _source(row: dict[str, Any], index: int, root: str) -> Source:
     remote = "://" in uri
     if remote and (urlsplit(uri).username or urlsplit(uri).password):
         raise ManifestError(f"row {index}: the address holds credentials", hint="give them to fsspec's configuration")
-    path = uri if remote else os.path.join(root, uri)  # keeps undecodable bytes
+    path = uri if remote else os.path.abspath(os.path.join(root, uri))  # keeps undecodable bytes
     try:
         size = 0 if remote else os.stat(path).st_size  # as above
     except (OSError, ValueError):

@@ -51,7 +51,8 @@ class DaskRunner:
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         try:
             self._client = self._connect(config)
-            self._client.register_plugin(IgnoreInterrupt())
+            if config.scheduler is None:  # other people's workers keep their own manners
+                self._client.register_plugin(IgnoreInterrupt())
             self._offers = self._pools()
         except BaseException:
             self._stack.close()
@@ -62,7 +63,10 @@ class DaskRunner:
     def _connect(self, config: RunnerConfig) -> Any:
         if config.scheduler is not None:
             try:
-                return self._stack.enter_context(Client(config.scheduler, timeout="20s"))
+                client = self._stack.enter_context(Client(config.scheduler, timeout="20s"))
+                with contextlib.suppress(TimeoutError):  # none at all: the check of the pools says it in a sentence
+                    client.wait_for_workers(1, timeout="20s")
+                return client
             except (OSError, ValueError) as error:
                 raise UsageError(
                     f"no Dask scheduler answers at `{config.scheduler}`", hint="start one with `dask scheduler`"
