@@ -159,7 +159,7 @@ class _Pass:
                 raise MediaError("media.no_frames", f"no frame in {len(self.columns.packet_pts)} packets")
         after = check_file(self.path)
         if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise MediaError("source.changed", f"`{self.path}` was written to while it was decoded")
+            raise MediaError("source.changed", "the file was written to while it was decoded")
         return self._finish(sha256, before.st_size, bool(early) or stopped)
 
     def close(self) -> None:

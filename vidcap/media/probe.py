@@ -38,21 +38,21 @@ def check_file(path: str) -> os.stat_result:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            raise MediaError("media.not_a_file", f"`{path}` is no regular file")
+            raise MediaError("media.not_a_file", "no regular file")
         if status.st_size == 0:
-            raise MediaError("media.empty", f"`{path}` has no bytes")
+            raise MediaError("media.empty", "no bytes")
         with open(path, "rb") as handle:
             kind = playlist_kind(handle.read(HEAD_BYTES))
     except PermissionError as error:
-        raise MediaError("media.unreadable", f"`{path}`: {error.strerror}") from error
+        raise MediaError("media.unreadable", str(error.strerror)) from error
     except OSError as error:
         if error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
             raise TransientError(f"reading `{path}` failed: {error.strerror}") from error
-        raise MediaError("source.missing", f"`{path}`: {error.strerror}") from error
+        raise MediaError("source.missing", str(error.strerror)) from error
     except ValueError as error:
-        raise MediaError("source.missing", f"`{path!r}`: {error}") from error
+        raise MediaError("source.missing", str(error)) from error
     if kind:
-        raise MediaError("media.forbidden_protocol", f"`{path}` is no media but a text of the kind: {kind}")
+        raise MediaError("media.forbidden_protocol", f"no media but a text of the kind: {kind}")
     return status
 
 
@@ -71,18 +71,18 @@ def open_media(path: str) -> InputContainer:
             options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
         )
     except PermissionError as error:
-        raise MediaError("media.forbidden_protocol", f"`{path}` names other files or addresses") from error
+        raise MediaError("media.forbidden_protocol", "it names other files or addresses") from error
     except MemoryError as error:
-        raise MediaError("media.too_large", f"`{path}` asks for more memory than there is") from error
+        raise MediaError("media.too_large", "it asks for more memory than there is") from error
     except (OSError, ValueError) as error:
         if getattr(error, "errno", None) in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
             raise TransientError(f"reading `{path}` failed: {error}") from error
         with open(path, "rb") as handle:
             early = ends_early(handle, size)
         if early:
-            raise MediaError("media.truncated", f"`{path}`: {early}") from error
+            raise MediaError("media.truncated", early) from error
         reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError("media.unrecognised", f"`{path}`: {reason}") from error
+        raise MediaError("media.unrecognised", reason) from error
 
 
 def video_stream(container: InputContainer) -> VideoStream:
