@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,6 +58,14 @@ class Command:
         assert sources["in"] == sum(sources.values()) - sources["in"]
         assert clips["found"] == sum(clips.values()) - clips["found"]
         return found
+
+
+@contextlib.contextmanager
+def only_one(folder: Path, name: str) -> Iterator[Path]:
+    """`folder/name`, for one test process at a time: what the first of them makes there the others find."""
+    with (folder / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder / name
 
 
 PARTS = ("--set", "input.sources_per_part=2")

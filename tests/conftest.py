@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import shutil
 import sys
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from command import Command
+from command import Command, only_one
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = (
@@ -67,9 +66,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> P
 @pytest.fixture(scope="session")
 def corpus(demo_media: Path, shared_folder: Path) -> Path:
     """A part of the demo corpus: every kind of clip, little to decode."""
-    target = shared_folder / "corpus"
-    with (shared_folder / "corpus.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(shared_folder, "corpus") as target:
         if not target.exists():
             for name in CORPUS:
                 path, copy = demo_media / name, target / name
@@ -81,9 +78,7 @@ def corpus(demo_media: Path, shared_folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def made_once(corpus: Path, shared_folder: Path) -> Path:
     """An undisturbed inline run over the corpus. Look at it, do not touch it."""
-    output = shared_folder / "reference"
-    with (shared_folder / "reference.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(shared_folder, "reference") as output:
         if not (output / "shards" / "sizes.json").is_file():
             Command(ROOT).run(output, corpus, "--runner", "inline")
     return output

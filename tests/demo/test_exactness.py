@@ -5,7 +5,6 @@ Every frame of the demo corpus carries its number, so that a clip which is off b
 
 from __future__ import annotations
 
-import fcntl
 import gc
 import importlib.util
 import json
@@ -19,7 +18,7 @@ from typing import Any
 import av
 import cv2
 import pytest
-from command import Command
+from command import Command, only_one
 
 
 @pytest.fixture(scope="module")
@@ -34,9 +33,7 @@ def barcode(repository: Path) -> ModuleType:
 @pytest.fixture(scope="session")
 def demo_run(repository: Path, shared_folder: Path) -> Path:
     """`pipelines/demo.yaml` as it is, over the whole demo corpus."""
-    output = shared_folder / "demo"
-    with (shared_folder / "demo.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with only_one(shared_folder, "demo") as output:
         if not (output / "shards" / "sizes.json").is_file():
             Command(repository)("run", "pipelines/demo.yaml", "--output", output, "--runner", "inline")
     return output

@@ -199,6 +199,6 @@ def plan_facts(config: PipelineConfig, made: Plan, manifest: Manifest, parts: li
         "backends": made.identities(),
         "pools": sorted({step.pool for step in steps}),
         # JPEGs and sound of a video come to about as much as the video itself at web bit rates (docs/ARCHITECTURE.md).
-        "evidence_bytes": 0 if config.evidence.keep == "none" else total,
+        "evidence_bytes": total,
         "output": config.output.path,
     }

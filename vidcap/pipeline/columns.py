@@ -105,10 +105,16 @@ def scatter(stage: str, rows: Sequence[Row], alive: Sequence[int], result: Stage
         added[index].update({name: result.columns[name][position] for name in own})
         verdict = result.verdicts.get(position)
         if verdict is not None:
-            added[index].update(
-                verdict=verdict.kind, reason=verdict.reason, value=_number(verdict.value), detail=verdict.detail[:500]
-            )
+            added[index].update(verdict_columns(verdict))
     return added
+
+
+def verdict_columns(verdict: Verdict | None) -> Row:
+    """A verdict as the columns of a stage file; without one the row goes on."""
+    if verdict is None:
+        return {"verdict": "", "reason": "", "value": math.nan, "detail": ""}
+    value = math.nan if verdict.value is None else float(verdict.value)
+    return {"verdict": verdict.kind, "reason": verdict.reason, "value": value, "detail": verdict.detail[:500]}
 
 
 def default(kind: pa.DataType) -> Any:
@@ -151,7 +157,3 @@ def count_clips(rows: Sequence[Row], stages: Sequence[str]) -> dict[str, int]:
         stopped = effective(row, stages)
         counts[stopped[1].kind if stopped else "pending"] += 1
     return counts
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from vidcap.errors import InterruptedRunError, InvariantError, ItemError
 from vidcap.media.evidence import Evidence
-from vidcap.pipeline.columns import PartFolder, Row, absorb, count_clips, effective, key_of, scatter, write_stage
+from vidcap.pipeline.columns import (
+    PartFolder,
+    Row,
+    absorb,
+    count_clips,
+    effective,
+    key_of,
+    scatter,
+    verdict_columns,
+    write_stage,
+)
 from vidcap.pipeline.embeddings import PartEmbeddings
 from vidcap.pipeline.faults import guarded, verdict_of
 from vidcap.pipeline.fetch import fetched
@@ -52,9 +62,6 @@ class Outcome:
     stages: tuple[str, ...]
     clips: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
-
-
-Progress = Callable[[str], None]
 
 
 def run_step(task: Task) -> Outcome:
@@ -142,7 +149,6 @@ class _StepRun:
     def _source(self, source: Source, rows_before: dict[str, list[Row]] | None) -> Entry:
         evidence = Evidence(self.folder.evidence(source.id))
         source_row: Row | None = None
-        window: tuple[int, int] | None = None
         added: dict[str, list[Row]] = {}
         rows = rows_before[source.id] if rows_before is not None else []
         for name in self.task.stages:
@@ -156,12 +162,12 @@ class _StepRun:
                     self._compact(evidence, rows)  # only the evidence was asked for again
             elif name == "detect_shots":
                 try:
-                    shots = self.stages[name].run(evidence, window)
+                    shots = self.stages[name].run(evidence)
                 except ItemError as error:
-                    source_row = {**(source_row or {}), **_verdict_columns(verdict_of(name, error))}
+                    source_row = {**(source_row or {}), **verdict_columns(verdict_of(name, error))}
                     return self._stopped(source, None, source_row)
                 rows = [self._row(source, shot) for shot in shots]
-                added[name] = [{**row, **_verdict_columns(None)} for row in rows]
+                added[name] = [{**row, **verdict_columns(None)} for row in rows]
                 for row in rows:
                     row["verdicts"] = {}
             else:
@@ -179,9 +185,9 @@ class _StepRun:
         try:
             with fetched(source, self.folder.path / "scratch") as local:
                 row: Row = self.stages["decode"].run(local, self.folder.evidence(source.id))
-            return {**row, **_verdict_columns(None)}
+            return {**row, **verdict_columns(None)}
         except Exception as error:  # one source's bytes may break any library; it must not take the part along
-            return {**_source_columns(source), **_verdict_columns(verdict_of("decode", error))}
+            return {**_source_columns(source), **verdict_columns(verdict_of("decode", error))}
 
     def _row(self, source: Source, shot: Shot) -> Row:
         key = clip_key(source.id, shot.first, shot.last)
@@ -216,7 +222,7 @@ class _StepRun:
 
     def _poisoned(self, source: Source, rows_before: dict[str, list[Row]] | None, verdict: Verdict) -> Entry:
         """The entry of a source that killed its worker."""
-        return self._stopped(source, rows_before, {**_source_columns(source), **_verdict_columns(verdict)})
+        return self._stopped(source, rows_before, {**_source_columns(source), **verdict_columns(verdict)})
 
     def _stopped(self, source: Source, rows_before: dict[str, list[Row]] | None, source_row: Row) -> Entry:
         """The entry of a source that cannot go on.
@@ -284,13 +290,6 @@ def count_sources(rows: Sequence[Row]) -> dict[str, int]:
     for row in rows:
         counts[row["verdict"] or "done"] += 1
     return counts
-
-
-def _verdict_columns(verdict: Verdict | None) -> Row:
-    if verdict is None:
-        return {"verdict": "", "reason": "", "value": float("nan"), "detail": ""}
-    value = float("nan") if verdict.value is None else verdict.value
-    return {"verdict": verdict.kind, "reason": verdict.reason, "value": value, "detail": verdict.detail[:500]}
 
 
 def _source_columns(source: Source) -> Row:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from vidcap.errors import InvariantError
 from vidcap.media.evidence import Evidence
-from vidcap.pipeline.columns import PartFolder, file_digest, stage_columns
+from vidcap.pipeline.columns import PartFolder, file_digest, stage_columns, verdict_columns, write_stage
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.plan import Part, Plan
 from vidcap.records import VERDICT_COLUMNS
@@ -50,8 +50,9 @@ def run_selection(plan: Plan, parts: Sequence[Part], output: Path, *, failed: Co
     here = [part for part in parts if part.number not in failed]
     fingerprints = {part.number: plan.fingerprints(part) for part in here}
     executed = 0
-    if "select" in plan.order:
-        stage = Select(Select.Options.model_validate((plan.config.stage("select") or _none()).options))
+    config = plan.config.stage("select")
+    if config is not None:
+        stage = Select(Select.Options.model_validate(config.options))
         if failed and not stage.options.allow_failed:
             return None
         wanted = plan.selection_fingerprint([fingerprints[part.number] for part in here])
@@ -64,10 +65,6 @@ def run_selection(plan: Plan, parts: Sequence[Part], output: Path, *, failed: Co
     if "pack" in plan.order:
         run.due = _pack_due(plan, here, fingerprints, output)
     return run
-
-
-def _none() -> Any:
-    raise InvariantError("the plan has a stage that its configuration lacks")
 
 
 class StoredScores:
@@ -145,20 +142,13 @@ def _commit(
     folder = scores.folder
     _, alive = scores.table()
     positions = [i for i, lives in enumerate(alive.to_pylist()) if lives]
-    columns: dict[str, list[Any]] = {"verdict": [""] * len(alive), "reason": [""] * len(alive)}
-    columns |= {"value": [float("nan")] * len(alive), "detail": [""] * len(alive)}
+    rows = [verdict_columns(None) for _ in range(len(alive))]
     for at, position in enumerate(positions):
-        verdict = chosen.verdict(at)
-        if verdict is not None:
-            columns["verdict"][position], columns["reason"][position] = verdict.kind, verdict.reason
-            columns["value"][position] = float("nan") if verdict.value is None else verdict.value
+        rows[position] = verdict_columns(chosen.verdict(at))
     ledger = Ledger(output)
     ledger.forget(part.number, "select")
     path = folder.stage_file("select")
-    with replacing(path) as temporary:
-        pq.write_table(
-            pa.table(columns, schema=pa.schema(list(VERDICT_COLUMNS.items()))), temporary, compression="zstd"
-        )
+    digest = write_stage(path, "select", rows)
     mine = {source.id: duplicates[source.id] for source in part.sources if source.id in duplicates}
     PosixStore(folder.path).write_json(DUPLICATES, mine)
     kept = chosen.columns.keys[chosen.keep]
@@ -167,7 +157,8 @@ def _commit(
         keys = pa.array([key.decode() for key in kept.tolist()], pa.string())
         pq.write_table(pa.table({"key": keys, "score": chosen.columns.scores[chosen.keep]}), temporary)
     clips = {"found": len(alive), "kept": len(kept), "rejected": len(positions) - len(kept)}
-    outputs = {folder.relative(name): file_digest(name) for name in (path, keep_list, folder.path / DUPLICATES)}
+    outputs = {folder.relative(name): file_digest(name) for name in (keep_list, folder.path / DUPLICATES)}
+    outputs[folder.relative(path)] = digest
     ledger.commit(
         Record(part.number, "select", Select.version, fingerprint, plan.fingerprints(part), outputs, clips=clips)
     )

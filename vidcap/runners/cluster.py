@@ -6,7 +6,7 @@ import contextlib
 import logging
 import queue
 import signal
-from dataclasses import replace
+from collections import Counter
 from typing import Any
 
 import dask
@@ -99,12 +99,9 @@ class DaskRunner:
 
     def _pools(self) -> dict[str, int]:
         """Pool → how many steps it can work on at a time. A worker without resources offers `cpu`."""
-        offers: dict[str, int] = {}
-        for worker in self._client.scheduler_info(n_workers=-1)["workers"].values():
-            resources = worker.get("resources") or {CPU: 1}
-            for pool in resources:
-                offers[pool] = offers.get(pool, 0) + 1
-        return offers
+        named = [w.get("resources") for w in self._client.scheduler_info(n_workers=-1)["workers"].values()]
+        self._plain = not any(named)
+        return dict(Counter(pool for resources in named for pool in resources or (CPU,)))
 
     def window(self, pool: str) -> int:
         if pool not in self._offers:
@@ -117,16 +114,13 @@ class DaskRunner:
         return 2 * self._offers[pool]
 
     def submit(self, task: Task, pool: str) -> None:
-        plain = pool == CPU and not any(
-            worker.get("resources") for worker in self._client.scheduler_info(n_workers=-1)["workers"].values()
-        )
         future = self._client.submit(
             run_step,
-            replace(task),
+            task,
             key=f"vidcap-{task.token}",
             pure=False,
             retries=0,
-            resources=None if plain else {pool: 1},
+            resources=None if pool == CPU and self._plain else {pool: 1},
         )
         self._running[future.key] = future
         future.add_done_callback(lambda done: self._ended.put((task, done)))

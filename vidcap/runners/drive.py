@@ -39,7 +39,6 @@ class Summary:
     """Stage → seconds of work, over all workers."""
     failed: dict[int, str] = field(default_factory=dict)
     """Parts given up, with the last error."""
-    selected: bool = False
 
 
 Listener = Callable[[str, dict[str, Any]], None]
@@ -100,7 +99,6 @@ class Drive:
         selection = run_selection(self.plan, list(self.parts.values()), self.output, failed=set(self.summary.failed))
         if selection is None:
             return  # refused: parts have failed and the options do not allow to go on
-        self.summary.selected = True
         self.summary.stages_run["select"] += selection.executed
         step = self.plan.pack_step
         if step is None:
@@ -138,7 +136,7 @@ class Drive:
             for task, result in self.runner.wait(0.5):
                 pool = pools.pop(task.token)
                 in_work[pool] -= 1
-                again = self._ended(task, result, pool)
+                again = self._ended(task, result)
                 if again is not None:
                     in_work[pool] += 1
                     pools[again.token] = pool
@@ -171,9 +169,8 @@ class Drive:
     def _token(self) -> str:
         return f"{self._run}-{next(self._tokens)}"
 
-    def _ended(self, task: Task, result: Outcome | BaseException, pool: str) -> Task | None:
+    def _ended(self, task: Task, result: Outcome | BaseException) -> Task | None:
         """Book an outcome; returns the task to submit again, if any."""
-        del pool
         number = task.part.number
         if isinstance(result, Outcome):
             for stage in result.stages:
