@@ -22,9 +22,12 @@ VERBS = {
         "validate_command",
         "Check shards against the format; with --media also every clip.",
     ),
-    "inspect": ("vidcap.cli.look", "inspect_command", "Look at samples in the terminal."),
+    "inspect": ("vidcap.cli.inspect", "inspect_command", "Look at samples: terminal, HTML file, local page."),
     "shots": ("vidcap.cli.shots", "shots", "Find the shots of media files."),
+    "manifest": ("vidcap.cli.manifest", "manifest", "Write a manifest of a folder, with the files beside its videos."),
+    "train-shots": ("vidcap.cli.train_shots", "train_shots", "Train the network of the shot detector `fast`."),
     "backends": ("vidcap.cli.backends", "backends", "List the backends by role."),
+    "doctor": ("vidcap.cli.doctor", "doctor", "What is installed, what is missing, and the line that mends it."),
 }
 
 

@@ -28,6 +28,8 @@ MEDIA = frozenset(
 )
 TABLES = frozenset({".csv", ".jsonl", ".parquet"})
 META_BYTES = 64_000
+FIELD_BYTES = 1 << 27
+"""The csv module ends a field at 128 kB unless told otherwise; the captions of three hours are longer."""
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -105,6 +107,7 @@ def _table(path: Path) -> Iterator[dict[str, Any]]:
             return
         with path.open(encoding="utf-8", newline="") as handle:
             if path.suffix.lower() == ".csv":
+                csv.field_size_limit(FIELD_BYTES)
                 yield from csv.DictReader(handle, strict=True)
                 return
             for number, line in enumerate(handle, 1):

@@ -1,0 +1,1 @@
+"""What this machine has of what VidCap needs, and the line that mends what it lacks."""
