@@ -12,7 +12,8 @@ from types import ModuleType
 import pytest
 from click.testing import CliRunner, Result
 
-from vidcap.cli.look import inspect_command, validate_command
+from vidcap.cli.inspect import inspect_command
+from vidcap.cli.look import validate_command
 from vidcap.errors import ShardError, UsageError
 
 
@@ -125,6 +126,7 @@ def test_validate_media_looks_into_the_clips(factory: ModuleType, tmp_path: Path
 
 
 def test_importing_the_commands_imports_nothing_heavy() -> None:
-    program = "import sys, vidcap.cli.look; print(*sorted({'av', 'pyarrow', 'rich', 'pydantic'} & set(sys.modules)))"
+    heavy = {"av", "jinja2", "pyarrow", "pydantic", "rich", "tornado"}
+    program = f"import sys, vidcap.cli.inspect, vidcap.cli.look; print(*sorted({heavy!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert result.stdout.strip() == ""

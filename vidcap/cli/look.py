@@ -1,4 +1,4 @@
-"""`vidcap inspect` and `vidcap validate`: look at samples, check shards."""
+"""`vidcap validate`: check shards."""
 
 from __future__ import annotations
 
@@ -11,31 +11,6 @@ if TYPE_CHECKING:
     from vidcap.shards.validate import MediaCheck
 
 PATH = click.Path(path_type=Path)
-
-
-@click.command("inspect")
-@click.argument("path", type=PATH)
-@click.argument("key", required=False)
-@click.option("-n", "--number", default=3, show_default=True, type=click.IntRange(min=1), help="How many samples.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON record per line.")
-@click.option("--extract", "target", type=PATH, metavar="DIR", help="Also write the samples' files into DIR.")
-def inspect_command(path: Path, key: str | None, number: int, as_json: bool, target: Path | None) -> None:
-    """Show samples of PATH (a run's output, a shards folder or a tar); with KEY that one in full."""
-    from itertools import islice
-
-    from vidcap.inspector import terminal
-    from vidcap.shards.reader import iter_samples, read_sample
-
-    samples = iter([read_sample([path], key)]) if key else islice(iter_samples([path]), number)
-    console = terminal.make_console()
-    for sample in samples:
-        record = sample.record()
-        if as_json:
-            click.echo(terminal.json_line(record))
-        else:
-            terminal.show(console, sample, record, full=key is not None)
-        for file in terminal.extract(sample, target) if target else ():
-            click.echo(f"wrote {terminal.printable(str(file))}", err=True)
 
 
 @click.command("validate")
