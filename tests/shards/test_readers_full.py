@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import shard_factory as factory
 
-from vidcap.shards.card import write_readme
+from vidcap.shards.card import features, write_cards
 from vidcap.shards.writer import ShardWriter, write_sizes
 
 pytestmark = pytest.mark.full
@@ -26,7 +27,7 @@ def run(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[Path, bool]:
             texts = {"s": "so it moves"} if number >= SILENT_FIRST else {}
             writer.add(factory.sample(number * 10, flac=factory.tiny_flac() if flac else None, **texts))
     write_sizes(folder, {info.name: info.samples for info in writer.infos})
-    write_readme(folder, "demo", writer.infos, flac=flac)
+    write_cards(folder, "demo", writer.infos, flac=flac)
     return folder, flac
 
 
@@ -39,7 +40,8 @@ def test_hf_datasets_reads_every_sample_with_the_declared_types(
     folder, flac = run
     loaded = datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))
     assert loaded.num_rows == 10
-    assert ("flac" in loaded.features) == flac
+    assert _declared(loaded.features) == features(flac=flac)
+    assert loaded.info.splits["train"].num_examples == 10
     loaded = loaded.cast_column("mp4", datasets.Video(decode=False))
     rows = list(loaded)
     for number, row in enumerate(rows):
@@ -51,6 +53,16 @@ def test_hf_datasets_reads_every_sample_with_the_declared_types(
         assert row["mp4"]["bytes"] == factory.tiny_mp4()
         assert not flac or row["flac"] == factory.tiny_flac()
     assert rows[-1]["json"]["transcript"]["words"] == [{"start": 0.1, "end": 0.4, "word": "bar", "p": 0.9}]
+
+
+def _declared(loaded: Any) -> list[dict[str, Any]]:
+    """Features as `datasets` understood them, in the form of a front matter."""
+    import datasets
+    import yaml
+
+    plain = yaml.safe_load(yaml.safe_dump(datasets.Features(loaded)._to_yaml_list()))
+    assert isinstance(plain, list)
+    return plain
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # webdataset leaves its files to the collector

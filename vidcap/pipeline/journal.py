@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,8 @@ from vidcap.store import append_line, read_lines
 
 Added = dict[str, list[dict[str, Any]]]
 """Stage → what it gave for each row of the source."""
+Work = dict[str, tuple[float, float]]
+"""Stage → seconds it took, and CPU-seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class Entry:
     source_id: str
     source_row: dict[str, Any] | None
     added: Added
+    work: Work = field(default_factory=dict)
 
 
 class Journal:
@@ -42,7 +45,7 @@ class Journal:
             except ValueError:
                 continue  # a line torn in the middle of the file by a crash between two runs
             if row["fingerprints"] == self.fingerprints:
-                found[row["source"]] = Entry(row["source"], row["row"], row["added"])
+                found[row["source"]] = Entry(row["source"], row["row"], row["added"], row.get("work", {}))
         return found
 
     def append(self, entry: Entry) -> None:
@@ -51,6 +54,7 @@ class Journal:
             "fingerprints": self.fingerprints,
             "row": entry.source_row,
             "added": entry.added,
+            "work": entry.work,
         }
         append_line(self.path, json.dumps(line, default=_plain, allow_nan=True))
 

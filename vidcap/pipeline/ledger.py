@@ -33,6 +33,8 @@ class Record:
     clips: dict[str, int] = field(default_factory=dict)
     attempt: int = 1
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    """Of the worker's process, all its threads; 0 in records of runs that did not measure it."""
     schema: str = SCHEMA
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -16,9 +17,15 @@ from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.part import Outcome, Task, check_stop, count_sources
 from vidcap.pipeline.plan import Plan, load_parts
 from vidcap.pipeline.resident import plan_of, ready_stage
-from vidcap.shards.card import write_readme
+from vidcap.shards.card import write_cards
+from vidcap.shards.data_card import Recipe
+from vidcap.shards.statistics import Statistics, statistics_of
 from vidcap.shards.writer import ShardInfo, remove_stale, write_sizes
 from vidcap.stages.pack import Pack, Provenance
+from vidcap.store import PosixStore
+
+STATISTICS = "statistics.json"
+"""What the samples of a part hold, in its folder: the cards of a run are sums of these."""
 
 
 def shards_folder(output: Path) -> Path:
@@ -27,7 +34,7 @@ def shards_folder(output: Path) -> Path:
 
 def pack_part(task: Task) -> Outcome:
     """Run `pack` over one part and commit it. Killed half-way, it starts over: no shard is visible before all are."""
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     output = Path(task.output)
     plan = plan_of(task.config, task.prompt_folders)
     folder = PartFolder(output, task.part.number)
@@ -62,6 +69,11 @@ def pack_part(task: Task) -> Outcome:
         tar = shards_folder(output) / shard.name
         outputs[folder.relative(tar)] = shard.sha256
         outputs[folder.relative(tar.with_suffix(".parquet"))] = file_digest(tar.with_suffix(".parquet"))
+    counted = statistics_of(
+        [shards_folder(output) / Path(shard.name).with_suffix(".parquet") for shard in packed.shards]
+    )
+    PosixStore(folder.path).write(STATISTICS, counted.to_bytes())
+    outputs[folder.relative(folder.path / STATISTICS)] = file_digest(folder.path / STATISTICS)
     everything = folder.rows([*stages, "pack"])
     clips = count_clips(everything, [*stages, "pack"])
     clips["kept"] = clips.pop("pending")
@@ -78,6 +90,7 @@ def pack_part(task: Task) -> Outcome:
             clips=clips,
             attempt=task.attempt,
             seconds=round(seconds, 3),
+            cpu_seconds=round(time.process_time() - cpu_started, 3),
         )
     )
     _drop_evidence(plan, folder, list(source_rows.values()))
@@ -98,6 +111,32 @@ def provenance(plan: Plan) -> Provenance:
     return Provenance(plan.identities(), prompts, stages, embedded)
 
 
+def recipe(plan: Plan) -> Recipe:
+    """What the data card says of how the samples were made: as in the samples, and the selection with its options."""
+    made = provenance(plan)
+    return Recipe(
+        backends=made.backends,
+        prompts=made.prompts,
+        stages={name: plan.classes[name].version for name in plan.order},
+        options={stage.stage: stage.options for stage in plan.config.stages},
+        seed=plan.config.seed,
+        embedded=made.embedded,
+    )
+
+
+def part_statistics(folder: PartFolder, shards: Sequence[Path]) -> Statistics:
+    """What the samples of a part hold; counted from the tables beside its shards where the part has no such file."""
+    path = folder.path / STATISTICS
+    if path.is_file():
+        return Statistics.from_bytes(path.read_bytes())
+    return statistics_of([shard.with_suffix(".parquet") for shard in shards])
+
+
+def packed_shards(output: Path, record: Record) -> list[Path]:
+    """The tars that a record of `pack` names."""
+    return [output / name for name in record.outputs if name.endswith(".tar")]
+
+
 def _has_flac(plan: Plan) -> bool:
     pack = plan.config.stage("pack")
     return pack is not None and pack.options.get("audio") == "flac"
@@ -113,17 +152,21 @@ def _drop_evidence(plan: Plan, folder: PartFolder, sources: list[Row]) -> None:
 
 
 def finish_shards(plan: Plan, output: Path) -> None:
-    """Name the shards that count (`sizes.json`) and write the folder's README once every part is packed."""
+    """Name the shards that count (`sizes.json`) and write the folder's cards once every part is packed."""
     ledger = Ledger(output)
     shards: list[ShardInfo] = []
+    statistics = Statistics()
     for part in load_parts(output):
         record = ledger.get(part.number, "pack")
-        for name, digest in record.outputs.items() if record else ():
-            if name.endswith(".tar"):
-                tar = output / name
-                samples = pq.read_metadata(tar.with_suffix(".parquet")).num_rows
-                shards.append(ShardInfo(tar.name, samples, tar.stat().st_size, digest))
+        if record is None:
+            continue
+        tars = packed_shards(output, record)
+        for tar in tars:
+            samples = pq.read_metadata(tar.with_suffix(".parquet")).num_rows
+            digest = record.outputs[tar.relative_to(output).as_posix()]
+            shards.append(ShardInfo(tar.name, samples, tar.stat().st_size, digest))
+        statistics.merge(part_statistics(PartFolder(output, part.number), tars))
     folder = shards_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
     write_sizes(folder, {shard.name: shard.samples for shard in shards})
-    write_readme(folder, plan.config.name, shards, flac=_has_flac(plan))
+    write_cards(folder, plan.config.name, shards, flac=_has_flac(plan), recipe=recipe(plan), statistics=statistics)

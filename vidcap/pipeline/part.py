@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from vidcap.pipeline.embeddings import PartEmbeddings
 from vidcap.pipeline.faults import guarded, verdict_of
 from vidcap.pipeline.fetch import fetched
 from vidcap.pipeline.inflight import InFlight
-from vidcap.pipeline.journal import Entry, Journal
+from vidcap.pipeline.journal import Entry, Journal, Work
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.plan import ROW_COLUMNS, Part, Plan
 from vidcap.pipeline.resident import plan_of, ready_stage
@@ -91,6 +92,19 @@ def embedding_fingerprint(plan: Plan, fingerprints: Mapping[str, str]) -> str:
     return digest_of("embeddings", backend, fingerprints["decode"], fingerprints["trim"])
 
 
+_NOTHING = (0.0, 0.0)
+
+
+@contextmanager
+def _timed(work: Work, stage: str) -> Iterator[None]:
+    """Book the seconds and CPU-seconds of what runs inside, also where it leaves early."""
+    started, cpu_started = time.perf_counter(), time.process_time()
+    try:
+        yield
+    finally:
+        work[stage] = (time.perf_counter() - started, time.process_time() - cpu_started)
+
+
 class _StepRun:
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -100,7 +114,6 @@ class _StepRun:
         self.embeddings = PartEmbeddings(self.folder.path, embedding_fingerprint(self.plan, task.fingerprints))
         self.stages = {name: self._ready(name) for name in task.stages}
         self.earlier = self._earlier()
-        self.seconds: dict[str, float] = dict.fromkeys(task.stages, 0.0)
 
     def _ready(self, name: str) -> Any:
         return ready_stage(self.plan, name, embeddings=self.embeddings if name == "score" else None)
@@ -129,7 +142,7 @@ class _StepRun:
                 continue
             poison = flight.verdict(source.id)
             with flight.working_on(source.id, timeout=self.task.item_timeout):
-                entry = self._poisoned(source, rows_before, poison) if poison else self._source(source, rows_before)
+                entry = self._poisoned(source, rows_before, poison) if poison else self._worked(source, rows_before)
             journal.append(entry)
             done[source.id] = entry
         outcome = self._commit(done)
@@ -146,39 +159,42 @@ class _StepRun:
             found[row["source_id"]].append(row)
         return found
 
-    def _source(self, source: Source, rows_before: dict[str, list[Row]] | None) -> Entry:
+    def _worked(self, source: Source, rows_before: dict[str, list[Row]] | None) -> Entry:
+        work: Work = {}
+        return replace(self._source(source, rows_before, work), work=work)
+
+    def _source(self, source: Source, rows_before: dict[str, list[Row]] | None, work: Work) -> Entry:
         evidence = Evidence(self.folder.evidence(source.id))
         source_row: Row | None = None
         added: dict[str, list[Row]] = {}
         rows = rows_before[source.id] if rows_before is not None else []
         for name in self.task.stages:
-            started = time.perf_counter()
-            if name == "decode":
-                source_row = self._decode(source)
-                if source_row["verdict"]:
-                    return self._stopped(source, rows_before, source_row)
-                evidence = Evidence(self.folder.evidence(source.id))
-                if "trim" in self.earlier:
-                    self._compact(evidence, rows)  # only the evidence was asked for again
-            elif name == "detect_shots":
-                try:
-                    shots = self.stages[name].run(evidence)
-                except ItemError as error:
-                    source_row = {**(source_row or {}), **verdict_columns(verdict_of(name, error))}
-                    return self._stopped(source, None, source_row)
-                rows = [self._row(source, shot) for shot in shots]
-                added[name] = [{**row, **verdict_columns(None)} for row in rows]
-                for row in rows:
-                    row["verdicts"] = {}
-            else:
-                added[name] = self._clip_stage(name, rows, evidence)
-                for row, values in zip(rows, added[name], strict=True):
-                    absorb(row, name, values)
-                if name == "trim":
+            with _timed(work, name):
+                if name == "decode":
+                    source_row = self._decode(source)
+                    if source_row["verdict"]:
+                        return self._stopped(source, rows_before, source_row)
+                    evidence = Evidence(self.folder.evidence(source.id))
+                    if "trim" in self.earlier:
+                        self._compact(evidence, rows)  # only the evidence was asked for again
+                elif name == "detect_shots":
+                    try:
+                        shots = self.stages[name].run(evidence)
+                    except ItemError as error:
+                        source_row = {**(source_row or {}), **verdict_columns(verdict_of(name, error))}
+                        return self._stopped(source, None, source_row)
+                    rows = [self._row(source, shot) for shot in shots]
+                    added[name] = [{**row, **verdict_columns(None)} for row in rows]
                     for row in rows:
-                        row["key"] = key_of(row)
-                    self._compact(evidence, rows)
-            self.seconds[name] += time.perf_counter() - started
+                        row["verdicts"] = {}
+                else:
+                    added[name] = self._clip_stage(name, rows, evidence)
+                    for row, values in zip(rows, added[name], strict=True):
+                        absorb(row, name, values)
+                    if name == "trim":
+                        for row in rows:
+                            row["key"] = key_of(row)
+                        self._compact(evidence, rows)
         return Entry(source.id, source_row, added)
 
     def _decode(self, source: Source) -> Row:
@@ -248,6 +264,8 @@ class _StepRun:
         entries = [done[source.id] for source in part.sources]
         for name in self.task.stages:
             ledger.forget(part.number, name)
+        seconds = {n: sum(entry.work.get(n, _NOTHING)[0] for entry in entries) for n in self.task.stages}
+        cpu_seconds = {n: sum(entry.work.get(n, _NOTHING)[1] for entry in entries) for n in self.task.stages}
         digests: dict[str, dict[str, str]] = {}
         for name in self.task.stages:
             if name == "decode":
@@ -279,10 +297,11 @@ class _StepRun:
                     sources=sources,
                     clips=clips,
                     attempt=self.task.attempt,
-                    seconds=round(self.seconds[name], 3),
+                    seconds=round(seconds[name], 3),
+                    cpu_seconds=round(cpu_seconds[name], 3),
                 )
             )
-        return Outcome(part.number, self.task.stages, count_clips(rows, on_disk), self.seconds)
+        return Outcome(part.number, self.task.stages, count_clips(rows, on_disk), seconds)
 
 
 def count_sources(rows: Sequence[Row]) -> dict[str, int]:
