@@ -39,6 +39,20 @@ def test_rotation_and_pixel_shape(tmp_path: Path, degrees: int) -> None:
     assert (facts.rotation, facts.sar, facts.width, facts.height) == (degrees, Fraction(4, 3), 320, 180)
 
 
+def test_of_several_video_streams_the_one_that_players_show(tmp_path: Path) -> None:
+    small, large = render(tmp_path / "s.mp4", frames=10), render(tmp_path / "l.mp4", frames=10, size=(640, 360))
+    both = tmp_path / "both.mkv"
+    with av.open(str(both), "w") as out, av.open(str(small)) as one, av.open(str(large)) as two:
+        sources = [box.streams.video[0] for box in (one, two)]
+        streams = [out.add_stream_from_template(source) for source in sources]
+        for box, source, stream in zip((one, two), sources, streams, strict=True):
+            for packet in box.demux(source):
+                if packet.dts is not None:
+                    packet.stream = stream
+                    out.mux(packet)
+    assert (probe(str(both)).width, probe(str(both)).height) == (640, 360)
+
+
 def test_pictures_cropped_by_the_decoder_have_the_shown_size(tmp_path: Path) -> None:
     facts = probe(str(render(tmp_path / "a.mp4", frames=3, size=(322, 182))))
     assert (facts.width, facts.height) == (322, 182)

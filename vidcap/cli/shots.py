@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,10 +18,11 @@ UNREADABLE = 3
 
 @click.command("shots")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
-@click.option("--backend", default="adaptive", show_default=True, help="The shot detector (`vidcap backends`).")
+@click.option("--backend", default="fast", show_default=True, help="The shot detector (`vidcap backends`).")
+@click.option("--threads", type=click.IntRange(min=1, max=64), help="For decoding and detecting; default: all cores.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON record per file and line.")
 @click.pass_context
-def shots(context: click.Context, files: tuple[str, ...], backend: str, as_json: bool) -> None:
+def shots(context: click.Context, files: tuple[str, ...], backend: str, threads: int | None, as_json: bool) -> None:
     """Find the shots of each FILE; exit code 3 where a file could not be read.
 
     Frames count from 0 in presentation order and both ends belong to the shot; frames of a dissolve or fade belong to
@@ -30,12 +32,14 @@ def shots(context: click.Context, files: tuple[str, ...], backend: str, as_json:
     from vidcap.errors import ItemError, TransientError
     from vidcap.inspector.terminal import printable
 
-    detector = registry.create("shot_detector", backend)
+    threads = threads or min(64, os.cpu_count() or 1)
+    takes_threads = "threads" in registry.get("shot_detector", backend).Config.model_fields
+    detector = registry.create("shot_detector", backend, {"threads": threads} if takes_threads else {})
     detector.load("cpu")
     failed = False
     for file in files:
         try:
-            frames, found = _detect(file, detector)
+            frames, found = _detect(file, detector, threads)
         except (ItemError, TransientError) as error:
             failed = True
             click.echo(printable(f"error: `{file}`: {error.message}"), err=True)
@@ -49,7 +53,7 @@ def shots(context: click.Context, files: tuple[str, ...], backend: str, as_json:
         context.exit(UNREADABLE)
 
 
-def _detect(file: str, detector: Any) -> tuple[FrameTable, list[Shot]]:
+def _detect(file: str, detector: Any, threads: int) -> tuple[FrameTable, list[Shot]]:
     """One decode pass into a folder that is gone afterwards, and the shots of its thumbnails."""
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -59,8 +63,8 @@ def _detect(file: str, detector: Any) -> tuple[FrameTable, list[Shot]]:
 
     with TemporaryDirectory(prefix="vidcap-shots-") as folder:
         # Nothing but thumbnails is wanted: the candidate frames are kept as few and small as the options allow.
-        options = DecodeOptions(frames_per_second=0.001, frame_height=16)
-        decode_source(file, Path(folder) / "evidence", options)
+        options = DecodeOptions(frames_per_second=0.001, frame_height=16, threads=threads)
+        decode_source(file, Path(folder) / "evidence", options, sound=False)
         evidence = Evidence(Path(folder) / "evidence")
         return evidence.tables.frames, detector.detect(evidence.thumbnails, evidence.times)
 

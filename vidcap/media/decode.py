@@ -70,11 +70,14 @@ def decode_source(
     options: DecodeOptions,
     window: Window | None = None,
     on_progress: Callable[[int], None] | None = None,
+    *,
+    sound: bool = True,
 ) -> Decoded:
     """Decode the file once and leave its evidence in `folder` (`vidcap.media.evidence`), whole or not at all.
 
     Raises `MediaError` with the reason where the source cannot be used, `TransientError` where reading failed for a
-    passing reason. `on_progress` is told the number of frames from time to time.
+    passing reason. `on_progress` is told the number of frames from time to time. Without `sound` the file's audio is
+    left alone, as if it had none.
 
     What is done with damage: a packet that fails is left out and the next frame marked corrupt; a file that ends early
     gives what it holds, marked `truncated`. With several decoder threads damaged streams come out different from run
@@ -82,7 +85,7 @@ def decode_source(
     """
     for threads in sorted({options.threads, 1}, reverse=True):
         with _building(folder) as temporary:
-            work = _Pass(path, temporary, options, window, on_progress or _ignore, threads)
+            work = _Pass(path, temporary, options, window, on_progress or _ignore, threads, wants_sound=sound)
             try:
                 decoded = work.run()
             except MediaError:
@@ -124,11 +127,13 @@ class _Pass:
         window: Window | None,
         on_progress: Callable[[int], None],
         threads: int,
+        *,
+        wants_sound: bool,
     ) -> None:
         self.path, self.folder, self.options = path, folder, options
         self.window = window or (None, None)
         self.on_progress = on_progress
-        self.threads = threads
+        self.threads, self.wants_sound = threads, wants_sound
         self.damaged = False
         self.lost = 0
         self.mark_next = False
@@ -168,7 +173,8 @@ class _Pass:
         self.candidates.close()
 
     def _open(self, container: InputContainer) -> None:
-        video, sound = video_stream(container), audio_stream(container)
+        video = video_stream(container)
+        sound = audio_stream(container) if self.wants_sound else None
         context = video.codec_context
         self._check_size(context.width, context.height, declared=True)
         context.thread_count = self.threads

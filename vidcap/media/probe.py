@@ -86,20 +86,35 @@ def open_media(path: str) -> InputContainer:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """The first video stream that is not a cover picture. Raises `MediaError` (`media.no_video`, `.unrecognised`)."""
-    for stream in container.streams.video:
-        if "attached_pic" in (getattr(stream.disposition, "name", None) or ""):
-            continue
-        context: Any = stream.codec_context
-        if context is None:
-            raise MediaError("media.unrecognised", "there is no decoder for its video")
-        return stream
-    raise MediaError("media.no_video", "no video stream")
+    """The video stream that players show: marked as default, else the largest, else the first; never a cover picture.
+
+    Raises `MediaError` (`media.no_video`, `media.unrecognised`).
+    """
+    films = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not films:
+        raise MediaError("media.no_video", "no video stream")
+    film = max(films, key=lambda stream: (_is_default(stream), _pixels(stream)))
+    if film.codec_context is None:
+        raise MediaError("media.unrecognised", "there is no decoder for its video")
+    return film
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:
-    """The first audio stream, decodable or not; None without one."""
-    return container.streams.audio[0] if container.streams.audio else None
+    """The audio stream that players play, decodable or not: marked as default, else the first; None without one."""
+    return max(container.streams.audio, key=_is_default, default=None)
+
+
+def _is_default(stream: VideoStream | AudioStream) -> bool:
+    return "default" in (getattr(stream.disposition, "name", None) or "")
+
+
+def _pixels(stream: VideoStream) -> int:
+    context: Any = stream.codec_context
+    return context.width * context.height if context is not None else 0
+
+
+def _is_cover(stream: VideoStream) -> bool:
+    return "attached_pic" in (getattr(stream.disposition, "name", None) or "")
 
 
 def facts_of(container: InputContainer, frame: VideoFrame | None = None) -> MediaFacts:

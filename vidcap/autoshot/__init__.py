@@ -1,0 +1,1 @@
+"""Learned shot boundary detectors: their networks, how they are trained, and how scores become shots."""
