@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             began = time.perf_counter()
             options_ = DecodeOptions(frames_per_second=0.001, frame_height=16, threads=THREADS)
             try:
-                decode_source(str(asked.videos / file), Path(folder) / "evidence", options_, sound=False)
+                decode_source(str(asked.videos / file), Path(folder) / "evidence", options_, sound=False, durable=False)
             except MediaError as error:
                 print(f"{file}: {error}")
                 continue

@@ -235,3 +235,21 @@ def test_a_browser_runs_nothing_and_applies_the_style(browser: Any, hostile: Fac
     assert browser.execute_script(kept) != "rgb(0, 0, 0)"
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
     assert not [entry for entry in browser.get_log("browser") if "Content Security" in entry["message"]]
+
+
+@pytest.mark.browser
+def test_a_browser_shows_hostile_text_as_text(hostile: Facts, chromium: Any, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    page.write_text(render(hostile), encoding="utf-8")
+    chromium.get_log("browser")
+    chromium.get(page.as_uri())
+    assert chromium.title != "broken"
+    assert EVIL in chromium.find_element("tag name", "body").text
+    assert (
+        chromium.execute_script("return document.scripts.length + document.querySelectorAll('[onerror]').length") == 0
+    )
+    assert not [line for line in chromium.get_log("browser") if line["level"] == "SEVERE"]
+    # The style sheet of the page is let through by its digest.
+    assert chromium.execute_script("return getComputedStyle(document.body).marginTop") is not None
+    wide = chromium.execute_script("return document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0

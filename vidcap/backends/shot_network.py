@@ -20,6 +20,8 @@ from vidcap.records import Shot
 
 
 class NetworkConfig(BackendConfig):
+    incidental: ClassVar[frozenset[str]] = frozenset({"weights", "windows_per_batch", "threads"})
+
     weights: Path | None = None
     """A checkpoint file, `.pth` or `.safetensors`."""
     threshold: float = Field(default=0.5, gt=0, lt=1)

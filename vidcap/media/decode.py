@@ -72,12 +72,13 @@ def decode_source(
     on_progress: Callable[[int], None] | None = None,
     *,
     sound: bool = True,
+    durable: bool = True,
 ) -> Decoded:
     """Decode the file once and leave its evidence in `folder` (`vidcap.media.evidence`), whole or not at all.
 
     Raises `MediaError` with the reason where the source cannot be used, `TransientError` where reading failed for a
     passing reason. `on_progress` is told the number of frames from time to time. Without `sound` the file's audio is
-    left alone, as if it had none.
+    left alone, as if it had none. Not `durable`: `folder` is thrown away soon, and need not survive a power cut.
 
     What is done with damage: a packet that fails is left out and the next frame marked corrupt; a file that ends early
     gives what it holds, marked `truncated`. With several decoder threads damaged streams come out different from run
@@ -95,7 +96,7 @@ def decode_source(
             finally:
                 work.close()
             if threads == 1 or not work.damaged:
-                _commit(temporary, folder)
+                _commit(temporary, folder, durable=durable)
                 return decoded
     raise AssertionError("the pass with one thread returns or raises")
 
@@ -366,11 +367,13 @@ def _building(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _commit(temporary: Path, folder: Path) -> None:
-    for path in temporary.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    sync_folder(temporary)
+def _commit(temporary: Path, folder: Path, *, durable: bool) -> None:
+    if durable:
+        for path in temporary.iterdir():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+        sync_folder(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.replace(folder)
-    sync_folder(folder.parent)
+    if durable:
+        sync_folder(folder.parent)

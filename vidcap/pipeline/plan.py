@@ -183,9 +183,11 @@ class Plan:
 def _backend_identity(role: str | None, ref: BackendRef | None) -> str | None:
     if role is None or ref is None:
         return None
-    identity: str = registry.create(role, ref.name, ref.options).identity()
-    options = f" {json.dumps(ref.options, sort_keys=True, default=str)}" if ref.options else ""
-    return f"{ref.name}: {identity}{options}"
+    backend = registry.create(role, ref.name, ref.options)
+    incidental = getattr(backend.Config, "incidental", frozenset())
+    telling = {name: value for name, value in ref.options.items() if name not in incidental}
+    options = f" {json.dumps(telling, sort_keys=True, default=str)}" if telling else ""
+    return f"{ref.name}: {backend.identity()}{options}"
 
 
 def _source_content(source: Source) -> dict[str, Any]:

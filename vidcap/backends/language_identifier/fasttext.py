@@ -24,6 +24,8 @@ class Backend:
     """
 
     class Config(BackendConfig):
+        incidental: ClassVar[frozenset[str]] = frozenset({"model"})
+
         model: str = PACKAGED
         """`lite`, or the path of a `lid.176.bin` (more certain on short text) or another fastText classifier."""
 

@@ -28,6 +28,8 @@ class FastConfig(BackendConfig):
     scored at once; the result is the same for any number.
     """
 
+    incidental: ClassVar[frozenset[str]] = frozenset({"weights", "threads"})
+
     threshold: float = Field(default=THRESHOLD, gt=0, lt=1)
     weights: Path | None = None
     threads: int = Field(default=1, ge=1, le=64)
