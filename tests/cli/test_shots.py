@@ -117,3 +117,15 @@ def test_a_real_video_with_known_cuts(real_videos: Path) -> None:
     row = json.loads(run(real_videos / name, "--json").stdout)
     starts = {first for first, _ in row["shots"]}
     assert len(starts & set(truth["cuts"])) >= 0.9 * len(truth["cuts"])
+
+
+def test_options_of_the_detector_are_given_and_checked(video: Path) -> None:
+    def found(*arguments: str) -> int:
+        return len(json.loads(run(video, "--json", *arguments).stdout)["shots"])
+
+    assert found("--backend", "adaptive", "--set", "cut_threshold=1000", "--set", "gradual_threshold=1000") == 1
+    assert found("--set", "threshold=0.6", "--threads", "1") == 3
+    with pytest.raises(BackendError, match="treshold"):
+        run(video, "--set", "treshold=0.6")
+    for wrong in ("threshold", "=3", "threshold=[1"):
+        assert run(video, "--set", wrong).exit_code == 2

@@ -19,10 +19,12 @@ UNREADABLE = 3
 @click.command("shots")
 @click.argument("files", nargs=-1, required=True, metavar="FILE…", type=click.Path())
 @click.option("--backend", default="fast", show_default=True, help="The shot detector (`vidcap backends`).")
+@click.option("--set", "given", multiple=True, metavar="KEY=VALUE", help="An option of the detector: threshold=0.8.")
+@click.option("--device", default="cpu", show_default=True, help="Where the detector runs: `cpu`, `cuda:0` …")
 @click.option("--threads", type=click.IntRange(min=1, max=64), help="For decoding and detecting; default: all cores.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON record per file and line.")
 @click.pass_context
-def shots(context: click.Context, files: tuple[str, ...], backend: str, threads: int | None, as_json: bool) -> None:
+def shots(context: click.Context, files: tuple[str, ...], threads: int | None, as_json: bool, **asked: Any) -> None:
     """Find the shots of each FILE; exit code 3 where a file could not be read.
 
     Frames count from 0 in presentation order and both ends belong to the shot; frames of a dissolve or fade belong to
@@ -32,10 +34,12 @@ def shots(context: click.Context, files: tuple[str, ...], backend: str, threads:
     from vidcap.errors import ItemError, TransientError
     from vidcap.inspector.terminal import printable
 
-    threads = threads or min(64, os.cpu_count() or 1)
-    takes_threads = "threads" in registry.get("shot_detector", backend).Config.model_fields
-    detector = registry.create("shot_detector", backend, {"threads": threads} if takes_threads else {})
-    detector.load("cpu")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = threads or min(64, cores)
+    known = registry.get("shot_detector", asked["backend"]).Config.model_fields
+    options = {"threads": threads} if "threads" in known else {}
+    detector = registry.create("shot_detector", asked["backend"], options | _options(asked["given"]))
+    detector.load(asked["device"])
     failed = False
     for file in files:
         try:
@@ -51,6 +55,22 @@ def shots(context: click.Context, files: tuple[str, ...], backend: str, threads:
             _show(printable(file), frames, found)
     if failed:
         context.exit(UNREADABLE)
+
+
+def _options(given: tuple[str, ...]) -> dict[str, Any]:
+    """KEY=VALUE as a dictionary; values are read as YAML reads them."""
+    import yaml
+
+    options: dict[str, Any] = {}
+    for text in given:
+        key, separator, value = text.partition("=")
+        if not separator or not key:
+            raise click.UsageError(f"`{text}` is not KEY=VALUE\nhint: as --set threshold=0.8")
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise click.UsageError(f"the value of `{key}` is no YAML\nhint: put it in quotes") from error
+    return options
 
 
 def _detect(file: str, detector: Any, threads: int) -> tuple[FrameTable, list[Shot]]:
