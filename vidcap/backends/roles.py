@@ -32,6 +32,12 @@ class BackendConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    incidental: ClassVar[frozenset[str]] = frozenset()
+    """Options that change no result, or whose effect `identity()` names otherwise (the digest of a file, not its path).
+
+    Threads, batch sizes, endpoints, time-outs: changing one re-runs nothing.
+    """
+
 
 @dataclass(frozen=True, slots=True)
 class ClipView:
@@ -64,7 +70,11 @@ class Request:
 
 @runtime_checkable
 class Backend(Protocol):
-    """What every backend has. `embedded` backends carry all they need and measure instead of understanding."""
+    """What every backend has. `embedded` backends carry all they need and measure instead of understanding.
+
+    A class may name `extra: ClassVar[str]`, the extra of VidCap that brings what it imports; `vidcap doctor` then says
+    how to install it. Of a class that names none the imports are read from its file.
+    """
 
     Config: ClassVar[type[BackendConfig]]
     embedded: ClassVar[bool]

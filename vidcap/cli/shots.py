@@ -24,7 +24,7 @@ UNREADABLE = 3
 @click.option("--threads", type=click.IntRange(min=1, max=64), help="For decoding and detecting; default: all cores.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON record per file and line.")
 @click.pass_context
-def shots(context: click.Context, files: tuple[str, ...], threads: int | None, as_json: bool, **asked: Any) -> None:
+def shots(context: click.Context, /, files: tuple[str, ...], threads: int | None, as_json: bool, **asked: Any) -> None:
     """Find the shots of each FILE; exit code 3 where a file could not be read.
 
     Frames count from 0 in presentation order and both ends belong to the shot; frames of a dissolve or fade belong to

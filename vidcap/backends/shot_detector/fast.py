@@ -17,7 +17,7 @@ from vidcap.records import Shot
 
 WEIGHTS = Path(__file__).parents[2] / "autoshot" / "fast.onnx"
 """Trained by `vidcap train-shots`; docs/models/fast-shots.md says on what, and how well it does."""
-THRESHOLD = 0.65
+THRESHOLD = 0.7
 """Chosen on held back footage before the network was scored on annotated videos (docs/models/fast-shots.md)."""
 
 
