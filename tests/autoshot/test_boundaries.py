@@ -82,6 +82,13 @@ class TestShots:
     def test_all_black_is_one_shot(self) -> None:
         assert shots_of(scores(60, f9=0.9), scores(60), 0.5, LIGHT * 0) == [Shot(0, 59)]
 
+    def test_a_few_frames_at_either_end_are_no_shot(self) -> None:
+        marks = scores(60, f2=0.9, f30=0.9, f56=0.9)
+        assert shots_of(marks, scores(60), 0.5, LIGHT) == [Shot(3, 30), Shot(31, 56)]
+        marks = scores(60, f3=0.9, f30=0.9, f55=0.9)
+        assert len(shots_of(marks, scores(60), 0.5, LIGHT)) == 4
+        assert shots_of(scores(60, f30=0.9, f32=0.0, f40=0.9), scores(60), 0.5, LIGHT[:60])[1] == Shot(31, 40)
+
     def test_black_in_between_stays(self) -> None:
         frames = LIGHT.copy()
         frames[20:30] = 0

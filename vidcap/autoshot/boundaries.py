@@ -20,6 +20,11 @@ BLACK, EVEN = 28, 12
 """A frame is black where its lightest value is at most this, or this far above its darkest one in a dark picture."""
 
 
+REMNANT = 4
+"""Shots of fewer frames at a video's very start or end are none: the network sees the last frame repeated there, and
+takes what still moves before it for a transition to a still."""
+
+
 def gaps_of(middle: Float32, part: Float32, threshold: float) -> list[tuple[int, int]]:
     """(last frame of a shot, first frame of the next) of every transition, in order, disjoint.
 
@@ -57,7 +62,12 @@ def shots_of(middle: Float32, part: Float32, threshold: float, thumbnails: UInt8
     start, end = int(pictures[0]), int(pictures[-1])
     edges = [start, *(edge for gap in gaps_of(middle, part, threshold) for edge in gap), end]
     shots = [Shot(max(first, start), min(last, end)) for first, last in zip(edges[::2], edges[1::2], strict=True)]
-    return [shot for shot in shots if shot.first <= shot.last] or [Shot(start, end)]
+    shots = [shot for shot in shots if shot.first <= shot.last] or [Shot(start, end)]
+    if len(shots) > 1 and shots[-1].last - shots[-1].first + 1 < REMNANT:
+        shots.pop()
+    if len(shots) > 1 and shots[0].last - shots[0].first + 1 < REMNANT:
+        shots.pop(0)
+    return shots
 
 
 def black(thumbnails: UInt8) -> npt.NDArray[np.bool_]:
