@@ -84,6 +84,9 @@ REASONS: dict[str, Reason] = {
     "llm.unknown_task": Reason(
         "quarantined", "the language model backend cannot do this task", "name another llm backend"
     ),
+    "llm.failed": Reason(
+        "quarantined", "the language model gave no whole answer: refused, empty, cut off, malformed", "see the detail"
+    ),
     "score.failed": Reason("quarantined", "the similarity backend failed on this clip", "see the detail"),
     "pack.cut_mismatch": Reason("quarantined", "the cut clip differs from the frame table", "report the file"),
     "pack.cut_failed": Reason("quarantined", "the clip could not be cut from its source", "see the detail"),

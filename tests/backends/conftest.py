@@ -1,6 +1,41 @@
-"""Makes `clip_views` importable by the tests beside it (`--import-mode=importlib` adds no folder to the path)."""
+"""Makes the modules of this folder importable by its tests (`--import-mode=importlib` adds no folder to the path)."""
 
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vidcap.backends import registry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from model_server import FAST, Answer, ModelServer
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[..., ModelServer]]:
+    started: list[ModelServer] = []
+
+    def start(answer: Answer | None = None, port: int = 0) -> ModelServer:
+        started.append(ModelServer(answer, port))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
+
+
+@pytest.fixture
+def backend_of() -> Iterator[Callable[..., Any]]:
+    made: list[Any] = []
+
+    def make(*servers: ModelServer | str, **options: Any) -> Any:
+        urls = [server if isinstance(server, str) else server.url for server in servers]
+        made.append(registry.create("llm", "openai", {"endpoints": urls, "model": "m", **FAST, **options}))
+        made[-1].load("cpu")
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()

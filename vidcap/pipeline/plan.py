@@ -184,7 +184,7 @@ def _backend_identity(role: str | None, ref: BackendRef | None) -> str | None:
     if role is None or ref is None:
         return None
     backend = registry.create(role, ref.name, ref.options)
-    incidental = getattr(backend.Config, "incidental", frozenset())
+    incidental: frozenset[str] = getattr(backend.Config, "incidental", frozenset())
     telling = {name: value for name, value in ref.options.items() if name not in incidental}
     options = f" {json.dumps(telling, sort_keys=True, default=str)}" if telling else ""
     return f"{ref.name}: {backend.identity()}{options}"
