@@ -57,10 +57,12 @@ class Page:
         return self.texts("#samples .card .caption")
 
     def press(self, *keys: str) -> None:
+        """To whatever has the focus, as a keyboard does: the page may draw that element again at any moment."""
+        from selenium.webdriver.common.action_chains import ActionChains
         from selenium.webdriver.common.keys import Keys
 
         for key in keys:
-            self.window.switch_to.active_element.send_keys(getattr(Keys, key, key))
+            ActionChains(self.window).send_keys(getattr(Keys, key, key)).perform()
 
     def type(self, name: str, text: str) -> None:
         from selenium.webdriver.common.by import By

@@ -40,7 +40,7 @@ def test_an_unknown_key_names_line_and_nearest_key(tmp_path: Path, demo_yaml: st
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("backend: adaptive", "backend: nothing", "nothing"),
+        ("backend: fast", "backend: nothing", "nothing"),
         ("{stage: trim", "{stage: trimm", "trimm"),
         ("name: demo", "name: de.mo", "letters"),
         ("seed: 17", "seed: -1", "seed"),
