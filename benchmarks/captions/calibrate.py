@@ -1,13 +1,13 @@
 """How true are the embedded captions, and does the embedded similarity tell true from false ones?
 
-Renders labelled clips (pictures.py, sounds.py) with the voices that speak.py wrote, fits the detectors of speech and
-music on one half, and reports on the other: precision and recall of every claim, and how well true captions are told
-from another clip's and from captions with one claim turned false.
+Renders labelled clips (pictures.py, cameras.py, faces.py, writing.py) and sounds (sounds.py, textures.py) with the
+voices that speak.py wrote, and reports precision and recall of every claim, and how well true captions are told from
+another clip's and from captions with one claim turned false.
 
     python benchmarks/captions/speak.py VOICES
-    python benchmarks/captions/calibrate.py VOICES [--clips 400] [--half report] [--write]
+    python benchmarks/captions/calibrate.py VOICES [--clips 400] [--half report]
 
-`--write` replaces vidcap/backends/sound_weights.py. Choose thresholds with `--half fit`; look at the other half last.
+Choose thresholds with `--half fit`; look at the other half last. fit.py writes the weights of the detectors.
 """
 
 from __future__ import annotations
@@ -15,28 +15,35 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import cameras
+import faces
 import pictures
 import sounds
+import textures
+import writing
 
 from vidcap.backends import registry
 from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import FACTS, measures_of, stated, truth_of
-from vidcap.backends.measure_audio import measure_audio, sound_features, windows_of
-from vidcap.backends.measure_video import VIDEO_FIELDS, measure_video, share_of
+from vidcap.backends.claims import FACTS, Claim, measures_of, stated, truth_of
+from vidcap.backends.measure_audio import AUDIO_FIELDS, measure_audio
+from vidcap.backends.measure_picture import measure_picture
+from vidcap.backends.measure_video import share_of
 from vidcap.backends.roles import ClipView
 from vidcap.seeds import seed_of
 
 Float = npt.NDArray[np.float64]
-WEIGHTS = Path(__file__).resolve().parents[2] / "vidcap" / "backends" / "sound_weights.py"
+Keys = set[tuple[str, str]]
+Item = tuple[Keys, Keys, list[Claim]]
+"""What holds, what does not, and what is stated of a clip."""
 
-
-FIT_SEED = 5
 OPPOSITES = (
     ("still|motionless|static|calm|slow-moving", "lively"),
     ("lively|fast-moving|restless", "still"),
@@ -53,6 +60,22 @@ OPPOSITES = (
     ("with pauses|on and off", "without a pause"),
     ("without a pause|without a break", "on and off"),
     ("steady noise", "piano music"),
+    ("panning right|panning to the right|pans right across|pans to the right over", "panning left"),
+    ("panning left|panning to the left|pans left across|pans to the left over", "panning right"),
+    ("tilting up|tilting upwards|tilts up over|tilts upwards over", "tilting down"),
+    ("tilting down|tilting downwards|tilts down over|tilts downwards over", "tilting up"),
+    ("zooming in|closing in|zooms in on|closes in on", "zooming out"),
+    ("zooming out|pulling back|zooms out from|pulls back from", "zooming in"),
+    ("from a fixed camera|taken with a static camera", "panning left"),
+    ("face on the left|face in the middle", "face on the right"),
+    ("face on the right", "face on the left"),
+    ("close-up", "medium shot"),
+    ("medium shot|medium close-up", "close-up"),
+    ("a face|two faces", "several faces"),
+    ("text at the top|writing at the top", "text at the bottom"),
+    ("text at the bottom|writing at the bottom", "text at the top"),
+    ("percussive", "tonal"),
+    ("tonal", "percussive"),
     ("steady tone|continuous tone", "steady noise"),
 )
 """Words of the captioners, and what makes them false."""
@@ -60,46 +83,6 @@ OPPOSITES = (
 
 MADE_OF_NOISE = {"engine", "claps", "rumble", "beaten_noise", "barks"}
 """Whether these are a noise is a matter of taste: their makers put noise into them."""
-
-
-def logistic(inputs: Float, target: Float, shrink: float = 3.0) -> Float:
-    """Weights (bias last) of a logistic regression with squared shrinkage, by Newton's method."""
-    x = np.c_[inputs, np.ones(len(inputs))]
-    penalty = np.r_[np.full(inputs.shape[1], shrink), 1e-6]
-    weights = np.zeros(x.shape[1])
-    for _ in range(60):
-        p = 1 / (1 + np.exp(-x @ weights))
-        step = np.linalg.solve(
-            (x * (p * (1 - p))[:, None]).T @ x + np.diag(penalty), x.T @ (p - target) + penalty * weights
-        )
-        weights -= step
-        if np.abs(step).max() < 1e-7:
-            break
-    return weights
-
-
-def fit(heard: list[sounds.Sound]) -> dict[str, Float]:
-    """Means, scales and the weights of both detectors, from both halves of every sound."""
-    heard = [s for s in heard if "silence" not in s.labels]
-    features = np.stack([sound_features(windows_of(s.audio, parity)) for s in heard for parity in (0, 1)])
-    mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-6
-    inputs = np.clip((features - mean) / scale, -4, 4)
-    found = {"MEAN": mean, "SCALE": scale}
-    for name in ("speech", "music"):
-        target = np.asarray([float(name in s.labels) for s in heard for _ in (0, 1)])
-        found[name.upper()] = logistic(inputs, target)
-    return found
-
-
-def write(weights: dict[str, Float]) -> None:
-    text = '"""Weights of the speech and music detectors. Written by benchmarks/captions/calibrate.py; do not edit.\n\n'
-    text += (
-        "`MEAN` and `SCALE` standardise `vidcap.backends.measure_audio.FEATURES`; the others give logits, bias last.\n"
-    )
-    text += '"""\n'
-    for name, values in weights.items():
-        text += f"\n{name} = (\n" + "".join(f"    {value:.4f},\n" for value in values) + ")\n"
-    WEIGHTS.write_text(text)
 
 
 def area(positive: list[float], negative: list[float]) -> float:
@@ -121,18 +104,28 @@ def sound_truth(sound: sounds.Sound) -> tuple[set[tuple[str, str]], set[tuple[st
     return yes, no
 
 
-def report_claims(clips: list[pictures.Clip], heard: list[sounds.Sound]) -> None:
+def looked_at(clips: Sequence[pictures.Clip]) -> list[Item]:
+    """What is stated of pictures."""
+    items: list[Item] = []
+    for clip in clips:
+        measures = measures_of(measure_picture(share_of(clip.frames, 0), share_of(clip.times, 0)))
+        items.append((set(clip.true), set(clip.false), stated(measures, "video")))
+    return items
+
+
+def listened_to(heard: Sequence[tuple[sounds.Sound, Keys, Keys]]) -> list[Item]:
+    """What is stated of sounds."""
+    items: list[Item] = []
+    for sound, yes, no in heard:
+        vector = measure_audio(sound.audio, has_audio=True, parity=0)
+        measures = dict(zip(AUDIO_FIELDS, map(float, vector), strict=True))
+        items.append((yes, no, stated(measures, "audio")))
+    return items
+
+
+def report_claims(items: list[Item]) -> None:
     """Precision and recall of stated claims; a claim whose label is open counts for neither."""
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
-    items = []
-    for clip in clips:
-        measures = measures_of(measure_video(share_of(clip.frames, 0), share_of(clip.times, 0)))
-        items.append((set(clip.true), set(clip.false), stated(measures, "video")))
-    for sound in heard:
-        vector = np.concatenate(
-            [np.full(len(VIDEO_FIELDS), np.nan, np.float32), measure_audio(sound.audio, has_audio=True, parity=0)]
-        )
-        items.append((*sound_truth(sound), stated(measures_of(vector), "audio")))
     for yes, no, said in items:
         keys = {(claim.type, claim.value) for claim in said}
         for key in keys & yes:
@@ -143,20 +136,23 @@ def report_claims(clips: list[pictures.Clip], heard: list[sounds.Sound]) -> None
             counts[key][2] += 1
     print("| claim | stated | precision | recall |\n|---|---|---|---|")
     total = [0, 0]
-    for key in FACTS:
-        if key in counts:
-            right, wrong, missed = counts[key]
-            total[0] += right
-            total[1] += wrong
-            precision = f"{right / (right + wrong):.3f}" if right + wrong else "-"
-            recall = f"{right / (right + missed):.2f}" if right + missed else "-"
-            print(f"| {key[0]}: {key[1]} | {right + wrong} | {precision} | {recall} |")
-    print(f"| all | {sum(total)} | {total[0] / sum(total):.3f} | |")
+    places = {(place, "any colour"): [0, 0, 0] for place in pictures.ACROSS}
+    for (type_, _), found in counts.items():
+        if type_ in pictures.ACROSS:
+            places[type_, "any colour"] = [a + b for a, b in zip(places[type_, "any colour"], found, strict=True)]
+    rows = [(key, counts[key]) for key in FACTS if key in counts and key[0] not in pictures.ACROSS]
+    for key, (right, wrong, missed) in [*rows, *places.items()]:
+        total[0] += right
+        total[1] += wrong
+        precision = f"{right / (right + wrong):.3f}" if right + wrong else "-"
+        recall = f"{right / (right + missed):.2f}" if right + missed else "-"
+        print(f"| {key[0]}: {key[1]} | {right + wrong} | {precision} | {recall} |")
+    print(f"| all | {sum(total)} | {total[0] / max(1, sum(total)):.3f} | |")
 
 
 def seen_by_captioners(view: ClipView) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     return (
-        measure_video(share_of(view.frames, 0), share_of(view.times, 0)),
+        measure_picture(share_of(view.frames, 0), share_of(view.times, 0)),
         measure_audio(view.audio, has_audio=view.has_audio, parity=0),
     )
 
@@ -175,7 +171,7 @@ def flipped(text: str, even: dict[str, float], false: set[tuple[str, str]], rand
     return str(random.choice(usable)) if usable else None
 
 
-def report_similarity(clips: list[pictures.Clip], heard: list[sounds.Sound]) -> None:
+def report_similarity(clips: list[pictures.Clip], heard: list[tuple[sounds.Sound, Keys]]) -> None:
     """Areas for each caption kind: true against another clip's caption, true against one claim turned false."""
     video, audio, similarity = (
         registry.create(role, "descriptor") for role in ("video_captioner", "audio_captioner", "similarity")
@@ -183,14 +179,14 @@ def report_similarity(clips: list[pictures.Clip], heard: list[sounds.Sound]) -> 
     random = np.random.default_rng(11)
     views = [
         ClipView(str(i), c.frames, c.times, s.audio, True, len(s.audio) / 16000)
-        for i, (c, s) in enumerate(zip(clips, heard, strict=False))
+        for i, (c, (s, _)) in enumerate(zip(clips, heard, strict=False))
     ]
     seeds = [seed_of(0, view.key, "calibrate") for view in views]
     seen, said = (b.caption(views, prompt="", seeds=seeds) for b in (video, audio))
     vectors = similarity.embed(views)
     # What a claim turned false is, the half that the similarity does not see decides, or the label.
     even = [measures_of(np.concatenate(halves)) for halves in map(seen_by_captioners, views)]
-    false = [c.false | sound_truth(s)[1] for c, s in zip(clips, heard, strict=False)]
+    false = [c.false | no for c, (_, no) in zip(clips, heard, strict=False)]
     both = [f"{v[:-1]} while {a[:1].lower() + a[1:]}" if a else "" for v, a in zip(seen, said, strict=True)]
     columns = (
         "kind|captions|mean, true|mean, another's|AUC shuffled|AUC shuffled, other claims|mean, flipped|AUC flipped"
@@ -219,20 +215,32 @@ def report_similarity(clips: list[pictures.Clip], heard: list[sounds.Sound]) -> 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("voices", type=Path, help="the folder that speak.py wrote")
-    parser.add_argument("--half", choices=("fit", "report"), default="report", help="whose voices the report hears")
-    parser.add_argument("--clips", type=int, default=400)
-    parser.add_argument("--sounds", type=int, default=1470, help="sounds to fit on; half as many to report on")
+    parser.add_argument("--half", choices=("fit", "report"), default="report", help="whose voices and letters are used")
+    parser.add_argument("--clips", type=int, default=400, help="pictures of each of the four kinds")
+    parser.add_argument("--sounds", type=int, default=735, help="sounds; of textures and sequences a third each")
     parser.add_argument("--seed", type=int, default=8, help="of the rendered clips")
-    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    if options.write:
-        write(fit(sounds.corpus(options.sounds, options.voices / "fit", FIT_SEED)))
-        print(f"wrote {WEIGHTS.name}; run again without --write for the report")
-        return
-    heard = sounds.corpus(options.sounds // 2, options.voices / options.half, options.seed)
-    clips = [pictures.render(np.random.default_rng([options.seed, i])) for i in range(options.clips)]
-    report_claims(clips, heard)
-    report_similarity(clips, heard)
+
+    def rendered(make: Callable[..., Any], *more: Any) -> list[Any]:
+        return [make(np.random.default_rng([options.seed, i]), *more) for i in range(options.clips)]
+
+    folder = options.voices / options.half
+    heard = sounds.corpus(options.sounds, folder, options.seed)
+    later = [
+        *textures.corpus(options.sounds // 3, folder, options.seed),
+        *textures.sequences(options.sounds // 3, folder, options.seed),
+    ]
+    clips = rendered(pictures.render)
+    others = [*rendered(cameras.render), *rendered(faces.render)]
+    others += [clip for clip, _ in rendered(writing.render, options.half)]
+    labelled = [*((sound, *sound_truth(sound)) for sound in heard), *later]
+    report_claims([*looked_at(clips), *looked_at(others), *listened_to(labelled)])
+    print("\nPictures of colours and light with sounds:")
+    report_similarity(clips, [(sound, sound_truth(sound)[1]) for sound in heard])
+    print("\nPictures of cameras, faces and writing with sounds of textures and sequences:")
+    random = np.random.default_rng(options.seed)
+    mixed = [others[i] for i in random.permutation(len(others))]
+    report_similarity(mixed, [(sound, no) for sound, _, no in (later[i] for i in random.permutation(len(later)))])
 
 
 if __name__ == "__main__":

@@ -35,6 +35,8 @@ NAMED = {
 
 FPS = 25
 SIZE = (168, 96)
+ABSENT = (("faces", "one"), ("faces", "two"), ("faces", "several"), ("text", "present"))
+"""What none of these clips shows."""
 CALM, LIVELY, STILL = 22.0, 30.0, 2.5
 """Labels of motion: mean absolute luma difference of 48×27 thumbnails per second, as trim measures it."""
 
@@ -126,28 +128,51 @@ def render(random: Random) -> Clip:
     luma = dense @ np.asarray([0.299, 0.587, 0.114], np.float32)
     # Motion is what changes beside the light.
     rate = float(np.abs(np.diff(luma - luma.mean(axis=(1, 2), keepdims=True), axis=0)).mean() * FPS)
-    candidates = np.arange(0, seconds, 0.5)
-    count = min(16, len(candidates))
-    times = [float(candidates[(2 * i + 1) * len(candidates) // (2 * count)]) for i in range(count)]
+    times = glances(seconds)
     frames, shares = [], []
     for t in times:
         picture, marks = at(t)
-        noisy = np.clip(picture + random.normal(0, frame_noise, picture.shape), 0, 255).astype(np.uint8)
-        coded = cv2.imencode(".jpg", noisy[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-        frames.append(cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB))
-        shares.append([(marks == i).mean() for i in range(len(names))])
-    share = dict(zip(names, np.mean(shares, axis=0), strict=True))
+        frames.append(through_jpeg(picture + random.normal(0, frame_noise, picture.shape)))
+        shares.append([[(marks[part] == i).mean() for i in range(len(names))] for part in PARTS.values()])
+    mean = dict(zip(PARTS, np.mean(shares, axis=0), strict=True))
+    share = {part: dict(zip(names, values, strict=True)) for part, values in mean.items()}
     return Clip(frames, times, *labels(rate, luma, share, grey, min(gain0, gain1) > 0.88, max(gain0, gain1) < 1.12))
 
 
+def glances(seconds: float) -> list[float]:
+    """When a captioner looks at a clip: at most 16 of the candidates, two of which lie in every second."""
+    candidates = np.arange(0, seconds, 0.5)
+    count = min(16, len(candidates))
+    return [float(candidates[(2 * i + 1) * len(candidates) // (2 * count)]) for i in range(count)]
+
+
+def through_jpeg(picture: Image) -> npt.NDArray[np.uint8]:
+    """The picture as the decode pass keeps it."""
+    clipped = np.clip(picture, 0, 255).astype(np.uint8)
+    coded = cv2.imencode(".jpg", clipped[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
+    return cv2.imdecode(coded, cv2.IMREAD_COLOR_RGB)
+
+
+PARTS = {
+    "colour": np.s_[:, :],
+    "top": np.s_[: SIZE[1] // 3],
+    "bottom": np.s_[-(SIZE[1] // 3) :],
+    "left": np.s_[:, : SIZE[0] // 3],
+    "right": np.s_[:, -(SIZE[0] // 3) :],
+}
+"""Parts of the picture of which a colour can be claimed."""
+ACROSS = {"top": "bottom", "bottom": "top", "left": "right", "right": "left"}
+
+
 def labels(
-    rate: float, luma: Image, share: dict[str, float], grey: bool, lit: bool, plain: bool
+    rate: float, luma: Image, share: dict[str, dict[str, float]], grey: bool, lit: bool, plain: bool
 ) -> tuple[frozenset[tuple[str, str]], frozenset[tuple[str, str]]]:
     """What holds and what does not; between the two a label is left open. Colours of badly lit clips are open."""
     mean = luma.mean(axis=(1, 2))
     third = max(1, len(mean) // 3)
     change = float(mean[-third:].mean() - mean[:third].mean())
     light = float(mean.mean())
+    whole = share["colour"]
     decided = [
         ("motion", "still", rate < STILL, rate > 2 * STILL),
         ("motion", "calm", rate < CALM, rate > 1.3 * CALM),
@@ -160,11 +185,16 @@ def labels(
             "saturation",
             "none",
             grey,
-            not grey and sum(share.get(n, 0) for n in ("black", "grey", "white", "beige", "brown")) < 0.9,
+            not grey and sum(whole.get(n, 0) for n in ("black", "grey", "white", "beige", "brown")) < 0.9,
         ),
     ]
     if lit and plain:
-        decided += [("colour", name, share.get(name, 0.0) > 0.2, share.get(name, 0.0) < 0.1) for name in NAMED]
+        decided += [("colour", name, whole.get(name, 0.0) > 0.2, whole.get(name, 0.0) < 0.1) for name in NAMED]
+        for part, opposite in ACROSS.items():
+            for name in NAMED:
+                here, there = share[part].get(name, 0.0), share[opposite].get(name, 0.0)
+                decided.append((part, name, here > 0.45 and there < 0.25, here < 0.3 or there > 0.4))
+    decided += [(type_, value, False, True) for type_, value in ABSENT]
     return (
         frozenset((t, v) for t, v, yes, _ in decided if yes),
         frozenset((t, v) for t, v, _, no in decided if no),

@@ -9,6 +9,7 @@ import pytest
 from clip_views import BLUE, RATE, Audio, babble, bands, clip, music, noise, still, tone
 
 from vidcap.backends import registry, roles
+from vidcap.backends.audio_captioner.descriptor import heard
 from vidcap.backends.claim_parser import parse
 from vidcap.backends.claims import Claim
 
@@ -94,3 +95,45 @@ def test_only_even_half_seconds_are_listened_to() -> None:
 
 def test_the_kind_of_a_very_short_sound_is_left_open() -> None:
     assert said(noise(0.4)) <= {Claim("sound", "audible"), Claim("loudness", "quiet"), Claim("loudness", "loud")}
+
+
+def clicks(seconds: float = 6.0) -> Audio:
+    """Short blows, two a second."""
+    random, out = np.random.default_rng(4), np.zeros(int(seconds * RATE))
+    for start in range(1000, len(out) - 2000, RATE // 2):
+        out[start : start + 1600] += random.normal(size=1600) * np.exp(-np.arange(1600) / 200)
+    return (0.5 * out / np.abs(out).max() + 1e-4 * random.normal(size=len(out))).astype(np.float32)
+
+
+def test_beats_and_notes_are_told_apart() -> None:
+    beats, notes = Claim("texture", "percussive"), Claim("texture", "tonal")
+    measured = {name: set(heard(still(BLUE, audio=a))) for name, a in (("b", clicks()), ("n", tone()), ("s", babble()))}
+    assert beats in measured["b"] and notes not in measured["b"]
+    assert notes in measured["n"] and beats not in measured["n"]
+    assert not {beats, notes} & measured["s"]
+    assert not {beats, notes} & set(heard(still(BLUE, audio=noise())))
+
+
+def test_what_comes_first_and_what_then_is_said() -> None:
+    hush = np.zeros(6 * RATE, np.float32)
+    for first, then, expected in (
+        (babble(8.0), music(8.0), {("first", "speech")}),
+        (music(8.0), babble(8.0), {("then", "speech")}),
+        (hush, babble(8.0), {("first", "silence"), ("then", "speech")}),
+        (music(8.0), hush, {("first", "music"), ("then", "silence")}),
+        (babble(8.0, seed=1), babble(8.0, seed=2), set()),
+        (music(8.0), music(8.0), set()),
+    ):
+        claims = heard(still(BLUE, audio=np.concatenate([first, then]).astype(np.float32)))
+        assert {(c.type, c.value) for c in claims if c.type in {"first", "then"}} == expected
+    text = said(np.concatenate([hush, babble(8.0)]))
+    assert {Claim("first", "silence"), Claim("then", "speech")} <= text and Claim("sound", "none") not in text
+
+
+def test_short_sounds_have_no_order() -> None:
+    sound = np.concatenate([babble(2.0), music(2.0)])
+    assert not any(c.type in {"first", "then"} for c in heard(still(BLUE, audio=sound)))
+
+
+def test_speech_with_music_all_the_time_is_no_order() -> None:
+    assert not any(c.type in {"first", "then"} for c in heard(still(BLUE, audio=babble(12.0) + 0.3 * music(12.0))))

@@ -147,8 +147,8 @@ def test_golden_captions_of_the_embedded_backends() -> None:
     evidence = FakeEvidence({key: view})
     seen = video(registry.create("video_captioner", "descriptor")).run([row(0)], evidence)
     heard = audio(registry.create("audio_captioner", "descriptor")).run([row(0)], evidence)
-    assert seen.columns["caption_v_by"] == heard.columns["caption_a_by"] == ["descriptor@1"]
+    assert seen.columns["caption_v_by"] == heard.columns["caption_a_by"] == ["descriptor@2"]
     assert (seen.columns["caption_v"], heard.columns["caption_a"]) == (
-        ["A motionless, colourful, low-contrast shot with blue at the top and green at the bottom."],
+        ["A still, colourful, low-contrast view with blue at the top and green at the bottom."],
         ["A steady noise is heard."],
     )

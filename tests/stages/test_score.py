@@ -156,6 +156,6 @@ def test_golden_scores_of_the_embedded_backend() -> None:
     view = ClipView(made["key"], [frame] * 8, [0.5 * i for i in range(8)], sound, True, 4.0)
     backend = registry.create("similarity", "descriptor")
     columns = stage(backend, kinds=["v", "a", "av"]).run([made], FakeEvidence({made["key"]: view})).columns
-    assert backend.identity() == "descriptor@1"
+    assert backend.identity() == "descriptor@2"
     found = [columns[f"similarity_{kind}"][0] for kind in ("v", "a", "av")]
     assert found == pytest.approx([0.7727, -0.5, 0.4955], abs=2e-4)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from vidcap.backends.camera_words import CAMERA_PHRASES
+from vidcap.backends.sequence_words import SEQUENCE_PHRASES
+
 COLOUR_WORDS: dict[str, str] = {
     "black": "black|jet-black",
     "white": "white|whitish|snow-white",
@@ -35,6 +38,8 @@ _NOBODY = "(?:nobody|no[ -]one) (?:(?:is|can be) )?"
 Phrases = tuple[str, str, tuple[str, ...]]
 
 PHRASES: tuple[Phrases, ...] = (
+    *SEQUENCE_PHRASES,
+    *CAMERA_PHRASES,
     (
         "saturation",
         "none",
@@ -238,4 +243,8 @@ PLACES: tuple[tuple[str, str], ...] = (
     ("bottom", f"({COLOUR}){_AT} (?:bottom|lower)\\w*|({COLOUR}) below"),
     ("top", f"(?:top|upper (?:part|half|third)) (?:is|shows) (?:mostly |mainly )?({COLOUR})"),
     ("bottom", f"(?:bottom|lower (?:part|half|third)) (?:is|shows) (?:mostly |mainly )?({COLOUR})"),
+    ("left", f"({COLOUR}){_AT} (?:far )?left"),
+    ("right", f"({COLOUR}){_AT} (?:far )?right"),
+    ("left", f"left(?: side| half)? (?:is|shows) (?:mostly |mainly )?({COLOUR})"),
+    ("right", f"right(?: side| half)? (?:is|shows) (?:mostly |mainly )?({COLOUR})"),
 )

@@ -7,12 +7,14 @@ that a caption is checked on sound it was not written from.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
 from vidcap.backends.sound_weights import MEAN, MUSIC, SCALE, SPEECH
+from vidcap.backends.texture_weights import PERCUSSIVE, TONAL
 
 Float32 = npt.NDArray[np.float32]
 Float64 = npt.NDArray[np.float64]
@@ -41,8 +43,22 @@ AUDIO_FIELDS = (
     "pitch",  # Hz, median of the voiced frames; NaN where under a tenth of the loud ones are voiced
     "speech",  # logit: somebody speaks
     "music",  # logit: music plays
+    "percussive",  # logit: beats, knocks or claps, one by one
+    "tonal",  # logit: notes, held or plucked, and little noise
+    # Of the first and the last two fifths alone, NaN where they are shorter than three windows.
+    "speech_first",
+    "speech_last",
+    "music_first",
+    "music_last",
+    "hush_first",  # dB by which the loudest of the first windows (a quarter, three at least) lies under `level`
+    "hush_last",
 )
 """Layout of the vector of `measure_audio`."""
+
+_PART = 0.4
+"""Share of the windows that is the beginning, and the end: what changes in between need not do so in the middle."""
+_FEWEST = 3
+"""Windows from which a part says what it is."""
 
 FEATURES = (
     "level_deviation level_range pauses syllabic voiced harmonicity glide steady_pitch pitch_range "
@@ -71,14 +87,15 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
     windows = windows_of(np.nan_to_num(audio), parity)
     peak = float(np.abs(windows).max()) if has_audio and windows.size else 0.0
     if peak <= 10 ** (SILENT_PEAK_DBFS / 20):
-        return np.asarray([0, len(windows) / 2, FLOOR_DB, 0, 0, 0, 0, 0, 1, np.nan, -10, -10], np.float32)
+        unheard = [0, len(windows) / 2, FLOOR_DB, 0, 0, 0, 0, 0, 1, np.nan, *[-10] * 4, *[np.nan] * 6]
+        return np.asarray(unheard, np.float32)
     levels = _decibels(np.sqrt(np.mean(np.square(windows, dtype=np.float64), axis=1)))
     spectra = _spectra(windows)
     power, frame_levels, correlation = spectra
     loud = frame_levels > max(frame_levels.max() - 35.0, -70.0)
     share, drift = _strongest_line(power, loud)
     flat = _flatness(power)
-    logit = _logits(_features(*spectra))
+    logits = _logits(_features(*spectra), (SPEECH, MUSIC, PERCUSSIVE, TONAL))
     values = (
         1.0,
         min(len(windows) * WINDOW, len(audio)) / RATE,
@@ -90,9 +107,25 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
         drift,
         (frame_levels < np.percentile(frame_levels, 90) - 25).mean(),
         _voice_pitch(correlation[loud]),
-        *logit,
+        *logits,
+        *_parts(spectra, levels),
     )
     return np.asarray(values, np.float32)
+
+
+def _parts(spectra: tuple[Array, Array, Array], levels: Array) -> list[float]:
+    """What the beginning and the end are taken for, in the order of the last six `AUDIO_FIELDS`."""
+    count = int(len(levels) * _PART)
+    if count < _FEWEST:
+        return [math.nan] * 6
+    first, last = (
+        _logits(_features(*(whole[part] for whole in spectra)), (SPEECH, MUSIC))
+        for part in (slice(count), slice(-count, None))
+    )
+    loud = float(np.percentile(levels, 80))
+    edge = max(_FEWEST, len(levels) // 4)
+    hush = [loud - float(levels[part].max()) for part in (slice(edge), slice(-edge, None))]
+    return [first[0], last[0], first[1], last[1], *hush]
 
 
 def sound_features(windows: Float32) -> Float64:
@@ -256,10 +289,10 @@ def _change(levels: Array) -> float:
     return float(levels[-third:].mean() - levels[:third].mean()) if third else 0.0
 
 
-def _logits(features: Array) -> tuple[float, float]:
+def _logits(features: Array, weights: Sequence[Sequence[float]]) -> list[float]:
     inside = np.clip((features - np.asarray(MEAN)) / np.asarray(SCALE), -4, 4)
     inputs = np.append(inside, 1.0)
-    return float(np.clip(inputs @ SPEECH, -10, 10)), float(np.clip(inputs @ MUSIC, -10, 10))
+    return [float(np.clip(inputs @ np.asarray(row), -10, 10)) for row in weights]
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the embedded backends measure of a clip's picture: motion, light, contrast, and how much of it has which colour.
+"""What the embedded backends measure of a clip's light: motion, contrast, and how much of the picture has which colour.
 
 The captioner measures the even frames, the similarity the odd ones, so that a caption is checked on frames it was not
 written from.
@@ -24,7 +24,7 @@ LEVELS = 32
 """Steps per channel of the table of colour names."""
 
 COLOURS = tuple("black white grey red orange yellow green turquoise blue purple pink brown beige".split())
-VIDEO_FIELDS = (
+LIGHT_FIELDS = (
     "light",  # mean luma, 0-255
     "light_change",  # luma of the last third of the frames minus that of the first: as much as 7 of 10 places change
     "contrast",  # standard deviation of luma inside a frame, mean over frames
@@ -37,8 +37,10 @@ VIDEO_FIELDS = (
     "largest",  # share of the commonest colour, 0-1
     *COLOURS,  # share of the picture, 0-1
     *(f"sure_{name}" for name in COLOURS),  # share of what nobody would call another colour
-    *(f"top_{name}" for name in COLOURS),  # share of the upper third
-    *(f"bottom_{name}" for name in COLOURS),  # share of the lower third
+    *(f"top_{name}" for name in COLOURS),  # share of the upper third that nobody would call another colour
+    *(f"bottom_{name}" for name in COLOURS),  # the same of the lower third
+    *(f"left_{name}" for name in COLOURS),  # of the left third
+    *(f"right_{name}" for name in COLOURS),  # of the right third
 )
 """Layout of the vector of `measure_video`."""
 
@@ -49,7 +51,7 @@ def share_of(items: Sequence[Item], parity: int) -> Sequence[Item]:
 
 
 def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
-    """The vector of `VIDEO_FIELDS`. `frames`: H×W×3 RGB, at least one; `times`: their seconds, ascending."""
+    """The vector of `LIGHT_FIELDS`. `frames`: H×W×3 RGB, at least one; `times`: their seconds, ascending."""
     import cv2
 
     small = np.stack([cv2.resize(frame, RASTER, interpolation=cv2.INTER_AREA) for frame in frames])
@@ -63,9 +65,11 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
     gaps = np.maximum(np.diff(np.asarray(times, np.float64)), 1e-3)
     index = small.astype(np.int64) * LEVELS // 256
     cell = (index[..., 0] * LEVELS + index[..., 1]) * LEVELS + index[..., 2]
-    names, chroma = _tables()
+    names, chroma, sure = _tables()
     shares, chromas = names[cell], chroma[cell]
+    certain = sure[cell]
     whole, third = shares.mean(axis=(0, 1, 2)), RASTER[1] // 3
+    side = RASTER[0] // 3
     values = (
         level.mean(),
         _light_change(luma),
@@ -78,9 +82,11 @@ def measure_video(frames: Sequence[UInt8], times: Sequence[float]) -> Float32:
         steps.sum() / gaps.sum() if len(steps) else np.nan,
         whole.max(),
         *whole,
-        *(shares > _SURE).mean(axis=(0, 1, 2)),
-        *shares[:, :third].mean(axis=(0, 1, 2)),
-        *shares[:, -third:].mean(axis=(0, 1, 2)),
+        *certain.mean(axis=(0, 1, 2)),
+        *certain[:, :third].mean(axis=(0, 1, 2)),
+        *certain[:, -third:].mean(axis=(0, 1, 2)),
+        *certain[:, :, :side].mean(axis=(0, 1, 2)),
+        *certain[:, :, -side:].mean(axis=(0, 1, 2)),
     )
     return np.asarray(values, np.float32)
 
@@ -93,14 +99,18 @@ def _light_change(luma: Float32) -> float:
 
 
 @cache
-def _tables() -> tuple[Float32, Float32]:
-    """Per RGB cell: how far it belongs to each of `COLOURS` (rows sum to 1 at most), and its Oklab chroma."""
+def _tables() -> tuple[Float32, Float32, Float32]:
+    """Per RGB cell: how far it belongs to each of `COLOURS` (rows sum to 1 at most), Oklab chroma, and what is sure."""
     step = (np.arange(LEVELS) + 0.5) / LEVELS
     # The end cells stand for pure black and white, not for the middle of their cell.
     step[0], step[-1] = 0.0, 1.0
     rgb = np.stack(np.meshgrid(step, step, step, indexing="ij"), axis=-1).reshape(-1, 3)
     lightness, chroma, hue = _oklab(rgb)
-    return colour_membership(lightness, chroma, hue).astype(np.float32), chroma.astype(np.float32)
+    names = colour_membership(lightness, chroma, hue)
+    sure = names > np.asarray([_SURE.get(name, _SURE_ELSE) for name in COLOURS])
+    # White in a little shadow and a light grey are the same pixels; so are a dull brown in the dark and a dark grey.
+    sure[:, COLOURS.index("grey")] &= (lightness > 0.35) & (lightness < 0.82) & (chroma < 0.02)
+    return names.astype(np.float32), chroma.astype(np.float32), sure.astype(np.float32)
 
 
 def _oklab(rgb: Float64) -> tuple[Float64, Float64, Float64]:
@@ -166,7 +176,9 @@ def colour_membership(lightness: Float64, chroma: Float64, hue: Float64) -> Floa
 
 _HUE_EDGES = (338.0, 14.0, 40.0, 82.0, 113.0, 168.0, 204.0, 281.0)
 _EDGE_WIDTH = 14.0
-_SURE = 0.8
+_SURE = {"turquoise": 0.97, "grey": 0.95}
+_SURE_ELSE = 0.85
+"""How far a colour must belong to its name to count as one that nobody would call by another."""
 
 
 def _ramp(x: Float64, low: float, high: float) -> Float64:

@@ -16,7 +16,7 @@ class CaptionAudio(ClipStage):
     """Clips without an audio track, and silent ones, get "". A clip the captioner fails on is quarantined."""
 
     name = "caption_audio"
-    version = 1
+    version = 2
     role = "audio_captioner"
     needs = frozenset({"key", "first_frame", "last_frame", "has_audio", "silent", "evidence"})
     gives: ClassVar[Mapping[str, pa.DataType]] = {"caption_a": pa.string(), "caption_a_by": pa.string()}

@@ -16,7 +16,7 @@ class CaptionVideo(ClipStage):
     """A clip the captioner fails on, or has no words for, is quarantined: every sample has a video caption."""
 
     name = "caption_video"
-    version = 1
+    version = 2
     role = "video_captioner"
     prompt_slots: ClassVar[Mapping[str, str]] = {"video": "video"}
     needs = frozenset({"key", "first_frame", "last_frame", "evidence"})

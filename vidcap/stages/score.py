@@ -40,7 +40,7 @@ class Score(ClipStage):
     """`similarity_{kind}` in [-1, 1], rounded to 1e-4; NaN for an empty caption and for kinds not asked for."""
 
     name = "score"
-    version = 1
+    version = 2
     role = "similarity"
     needs = frozenset({"key", "first_frame", "last_frame", "caption_v", "evidence"})
     uses: ClassVar[frozenset[str]] = frozenset({"caption_a", "caption_s", "caption_av", "caption_avs"})

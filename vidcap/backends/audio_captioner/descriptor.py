@@ -1,4 +1,4 @@
-"""Describes a clip's sound by what was measured on its even half-seconds: speech, music, noise, loudness.
+"""Describes a clip's sound by what was measured on its even half-seconds: speech, music, beats, noise, order.
 
 Only claims beyond their calibrated thresholds are said (benchmarks/captions has their precision); a sound that is
 audible but of no known kind is only called a sound. `prompt` is not used: there is no model to ask.
@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from vidcap.backends.claim_phrases import say_sound
 from vidcap.backends.claims import Claim, stated
 from vidcap.backends.measure_audio import AUDIO_FIELDS, measure_audio
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome
+from vidcap.backends.sound_phrases import say_sound
 
-VERSION = 1
+VERSION = 2
 """In the identity: raise it whenever the same sound gives another sentence."""
 
 
 class Backend:
-    """One sentence of at most 25 words a clip; "" for a clip without a track or with a peak of -60 dBFS or less."""
+    """One sentence of at most 16 words a clip; "" for a clip without a track or with a peak of -60 dBFS or less."""
 
     class Config(BackendConfig):
         pass

@@ -17,7 +17,7 @@ from vidcap.backends.roles import BackendConfig, Outcome, Request
 from vidcap.backends.sentences import lower_first, sentences, shorten, words
 from vidcap.errors import ItemError
 
-VERSION = 1
+VERSION = 2
 """In the identity: raise it whenever the same request gives another sentence."""
 FEWEST, MOST = 15, 45
 """The words of a sentence where the captions allow it: the range of the paper's printed examples."""
@@ -133,8 +133,8 @@ def _compose(video: str, audio: str, quoted: str, seed: int) -> str:
     else:
         patterns = ("In the video, {v}", "The video shows how {v}") if clause else ("The video shows {v}",)
         plain, heard = "{v}" if clause else "the video shows {v}", [""]
-    if quoted or _SPEAKS.search(audio):
-        # What somebody says comes last, so that the picture does not read as part of it.
+    if quoted or _SPEAKS.search(audio) or ", then " in audio:
+        # What somebody says comes last, so that the picture does not read as part of it; so does a sequence of sounds.
         patterns = tuple(p for p in patterns if not p.startswith(("As {h}", "While {h}")))
     if " while " in audio:
         patterns = tuple(p for p in patterns if "hile {h}" not in p)

@@ -17,13 +17,14 @@ import numpy.typing as npt
 from vidcap.backends.claim_parser import parse
 from vidcap.backends.claims import agreement, measures_of
 from vidcap.backends.measure_audio import measure_audio
-from vidcap.backends.measure_video import measure_video, share_of
+from vidcap.backends.measure_picture import measure_picture
+from vidcap.backends.measure_video import share_of
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome
 from vidcap.errors import ItemError
 
 Float32 = npt.NDArray[np.float32]
 
-VERSION = 1
+VERSION = 2
 """In the identity: raise it whenever the same clip and text give another score."""
 
 
@@ -59,6 +60,6 @@ class Backend:
 def _embed(clip: ClipView) -> Outcome[Float32]:
     if not clip.frames:
         return ItemError("score.failed", "the clip has no frames to look at")
-    seen = measure_video(share_of(clip.frames, 1), share_of(clip.times, 1))
+    seen = measure_picture(share_of(clip.frames, 1), share_of(clip.times, 1))
     heard = measure_audio(clip.audio, has_audio=clip.has_audio, parity=1)
     return np.concatenate([seen, heard])

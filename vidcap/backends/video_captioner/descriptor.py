@@ -1,7 +1,7 @@
-"""Describes a clip's picture by what was measured on its even frames: motion, light, colours. It recognises nothing.
+"""Describes a clip's picture by what was measured on its even frames: camera, light, colours, faces, writing.
 
-Only claims beyond their calibrated thresholds are said (benchmarks/captions has their precision); objects, people and
-places are never named. `prompt` is not used: there is no model to ask.
+Only claims beyond their calibrated thresholds are said (benchmarks/captions has their precision); objects, actions and
+places are never named, and of a face only that it is one. `prompt` is not used: there is no model to ask.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from vidcap.backends.claim_phrases import say_picture
 from vidcap.backends.claims import Claim, measures_of, stated
-from vidcap.backends.measure_video import measure_video, share_of
+from vidcap.backends.measure_picture import measure_picture
+from vidcap.backends.measure_video import share_of
+from vidcap.backends.picture_phrases import say_picture
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome
 from vidcap.errors import ItemError
 
-VERSION = 1
+VERSION = 2
 """In the identity: raise it whenever the same frames give another sentence."""
 _MOST_COLOURS = 3
 
 
 class Backend:
-    """One sentence of at most 25 words a clip; an `ItemError` (`caption.failed`) for a clip without frames."""
+    """One sentence of at most 28 words a clip; an `ItemError` (`caption.failed`) for a clip without frames."""
 
     class Config(BackendConfig):
         frames_per_clip: int = 16
@@ -45,7 +46,7 @@ class Backend:
 def _caption(clip: ClipView, seed: int) -> Outcome[str]:
     if not clip.frames:
         return ItemError("caption.failed", "the clip has no frames to look at")
-    measures = measures_of(measure_video(share_of(clip.frames, 0), share_of(clip.times, 0)))
+    measures = measures_of(measure_picture(share_of(clip.frames, 0), share_of(clip.times, 0)))
     return say_picture(_worth_saying(stated(measures, "video"), measures), seed)
 
 
@@ -55,10 +56,19 @@ def _worth_saying(claims: list[Claim], measures: Mapping[str, Any]) -> list[Clai
         (c for c in claims if c.type == "colour" and c.value != "mixed"), key=lambda c: -float(measures[c.value])
     )
     mixed = [c for c in claims if c.value == "mixed"] if not colours else []
-    places = []
-    for place in ("top", "bottom"):
-        there = [c for c in claims if c.type == place]
-        places += sorted(there, key=lambda c: -float(measures[f"{c.type}_{c.value}"]))[:1]
-    rest = [c for c in claims if c.type not in {"colour", "top", "bottom"} and c.value != "medium"]
-    telling = [*rest, *colours[:_MOST_COLOURS], *mixed, *places]
+    places: list[Claim] = []
+    for across in (("top", "bottom"), ("left", "right")):
+        # One pair of places is enough for a sentence: the one over the other, where both hold.
+        if places:
+            break
+        for place in across:
+            there = [c for c in claims if c.type == place]
+            places += sorted(there, key=lambda c: -float(measures[f"{c.type}_{c.value}"]))[:1]
+    rest = [
+        c for c in claims if c.type not in {"colour", "top", "bottom", "left", "right", "faces"} and c.value != "medium"
+    ]
+    if any(c.type == "camera" and c.value not in {"static", "moving"} for c in rest):
+        rest = [c for c in rest if (c.type, c.value) != ("camera", "moving")]
+    faces = [c for c in claims if c.type == "faces"][-1:]
+    telling = [*rest, *faces, *colours[:_MOST_COLOURS], *mixed, *places]
     return telling if len(telling) > 1 else [*(c for c in claims if c.value == "medium"), *telling]
