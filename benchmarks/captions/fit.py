@@ -27,7 +27,7 @@ from vidcap.backends.measure_video import share_of
 
 BACKENDS = Path(__file__).resolve().parents[2] / "vidcap" / "backends"
 SEED = 5
-COUNTS = {"sounds": 1470, "textures": 200, "writing": 260}
+COUNTS = {"sounds": 1470, "textures": 280, "writing": 260}
 
 
 def fit_sounds(count: int, voices: Path) -> dict[str, Float]:

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidcap import prompts
@@ -167,6 +167,7 @@ def test_template_quotes_nothing_but_speech(template: Any) -> None:
     assert "“" not in text and "A sign reads 'STOP'".lower() in text.lower()
 
 
+@settings(deadline=None)
 @given(st.text(max_size=120), st.text(max_size=80), st.text(max_size=120), st.integers(0, 2**64 - 1))
 def test_template_gives_one_line_with_balanced_quotes_for_any_text(v: str, a: str, s: str, seed: int) -> None:
     template = registry.create("llm", "template")
