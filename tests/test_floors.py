@@ -20,6 +20,7 @@ FLOORS = {
     "languages": 2,
     "shards": 2,
     "autoshot": 2,
+    "torch_device": 2,
     "backends": 3,
     "media": 3,
     "inspector": 3,
@@ -32,6 +33,7 @@ FLOORS = {
 }
 SAME_FLOOR = {
     ("autoshot", "records"),
+    ("autoshot", "torch_device"),
     ("inspector", "media"),
     ("media", "backends"),
     ("report", "runners"),

@@ -6,6 +6,8 @@ Object stores offer the same promise through whole PUTs; they fit behind `Store`
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -102,3 +104,16 @@ def read_lines(path: Path) -> list[str]:
         return []
     whole, _, _ = path.read_bytes().rpartition(b"\n")
     return whole.decode(errors="replace").splitlines() if whole else []
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file, computed once per process for as long as it does not change: weights have gigabytes."""
+    status = path.stat()
+    return _sha256(path.resolve(), status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256(path: Path, size: int, changed: int) -> str:
+    del size, changed  # parts of the key
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -178,12 +178,13 @@ def test_the_packaged_weights_are_read_without_the_package(torch: Any) -> None:
 import sys, torch
 from vidcap.autoshot import checkpoints
 from vidcap.autoshot.networks.transnetv2 import TransNetV2
+from vidcap.store import sha256_of
 def settings():
     seed = torch.get_rng_state().tolist()
     return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, seed
 before = settings()
 path = checkpoints.transnetv2_weights()
-assert checkpoints.sha256(path) == checkpoints.TRANSNETV2.sha256
+assert sha256_of(path) == checkpoints.TRANSNETV2.sha256
 assert path.stat().st_size == checkpoints.TRANSNETV2.bytes
 state = checkpoints.tensors_of(path, hint="")
 assert len(state) == 90

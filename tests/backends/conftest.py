@@ -10,6 +10,7 @@ import pytest
 from vidcap.backends import registry
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+import whisper_checkpoints as tiny
 from model_server import FAST, Answer, ModelServer
 
 
@@ -39,3 +40,17 @@ def backend_of() -> Iterator[Callable[..., Any]]:
     yield make
     for backend in made:
         backend.close()
+
+
+@pytest.fixture(scope="module")
+def kite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that says the same of every window, at times that depend on the sound."""
+    pytest.importorskip("whisper")
+    return tiny.save(tiny.saying(), tmp_path_factory.mktemp("weights") / "kite.pt")
+
+
+@pytest.fixture(scope="module")
+def babble(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is said depends on the sound and makes no sense; the model is not sure of it."""
+    pytest.importorskip("whisper")
+    return tiny.save(tiny.babbling(), tmp_path_factory.mktemp("weights") / "babble.pt")

@@ -16,6 +16,7 @@ from vidcap.autoshot.windows import shots_of
 from vidcap.backends import registry
 from vidcap.errors import BackendError, ItemError
 from vidcap.records import Shot
+from vidcap.store import sha256_of
 
 NETWORKS = ("autoshot", "transnetv2")
 
@@ -126,7 +127,7 @@ class TestAutoShot:
         assert found == shots_of(one_hot > 0.5)
 
     def test_the_identity_names_weights_precision_threshold_and_library(self, cuts: Path, tmp_path: Path) -> None:
-        digest = checkpoints.sha256(cuts)[:12]
+        digest = sha256_of(cuts)[:12]
         torch = importlib.metadata.version("torch")
         assert made("autoshot", weights=str(cuts)).identity() == f"autoshot@{digest}/auto/0.5/torch-{torch}"
         other = made("autoshot", weights=str(cuts), precision="bf16", threshold=0.296).identity()

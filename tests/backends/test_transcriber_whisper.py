@@ -92,20 +92,6 @@ class TestWithoutWeights:
         assert join(pieces, longest=1000, gap=0) == pieces
 
 
-@pytest.fixture(scope="module")
-def kite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that says the same of every window, at times that depend on the sound."""
-    pytest.importorskip("whisper")
-    return tiny.save(tiny.saying(), tmp_path_factory.mktemp("weights") / "kite.pt")
-
-
-@pytest.fixture(scope="module")
-def babble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is said depends on the sound and makes no sense; the model is not sure of it."""
-    pytest.importorskip("whisper")
-    return tiny.save(tiny.babbling(), tmp_path_factory.mktemp("weights") / "babble.pt")
-
-
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
     """What openai-whisper's `transcribe` is called with; it runs all the same."""

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import whisper_checkpoints as tiny
 
 from vidcap.backends import registry, whisper_weights
 from vidcap.errors import BackendError
+from vidcap.store import sha256_of
 
 
 def made(**options: Any) -> Any:
@@ -48,20 +48,6 @@ class TestAbsent:
                 call()
 
 
-@pytest.fixture(scope="module")
-def kite(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model that says the same of every window, at times that depend on the sound."""
-    pytest.importorskip("whisper")
-    return tiny.save(tiny.saying(), tmp_path_factory.mktemp("weights") / "kite.pt")
-
-
-@pytest.fixture(scope="module")
-def babble(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is said depends on the sound and makes no sense; the model is not sure of it."""
-    pytest.importorskip("whisper")
-    return tiny.save(tiny.babbling(), tmp_path_factory.mktemp("weights") / "babble.pt")
-
-
 class Payload:
     """Unpickling it makes a folder."""
 
@@ -84,7 +70,7 @@ class TestWeights:
     def test_the_identity_names_model_digest_choices_and_library(self, kite: Path, tmp_path: Path) -> None:
         versions = "/".join(f"{name}-{importlib.metadata.version(name)}" for name in ("openai-whisper", "torch"))
         assert made().identity() == f"large-v2@81f7c96c852e/auto-beam-5-vad/{versions}"
-        digest = whisper_weights.sha256(kite)[:12]
+        digest = sha256_of(kite)[:12]
         options = {"precision": "fp32", "beam_size": None, "vad": False, "language": "en"}
         assert made(model=str(kite), **options).identity() == f"kite@{digest}/fp32-greedy-whole-en/{versions}"
 
@@ -94,7 +80,7 @@ class TestWeights:
         whisper = pytest.importorskip("whisper")
         heads = np.array([[True, False]])
         dump = base64.b85encode(gzip.compress(heads.tobytes()))
-        monkeypatch.setitem(whisper_weights.PUBLISHED, "small", whisper_weights.sha256(kite))
+        monkeypatch.setitem(whisper_weights.PUBLISHED, "small", sha256_of(kite))
         monkeypatch.setitem(whisper._ALIGNMENT_HEADS, "small", dump)
         assert made(model=str(kite)).identity().startswith("small@")
         assert whisper_weights.read(kite).alignment_heads.to_dense().tolist() == heads.tolist()
@@ -103,7 +89,7 @@ class TestWeights:
         self, kite: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ) -> None:
         whisper = pytest.importorskip("whisper")
-        digest = whisper_weights.sha256(kite)
+        digest = sha256_of(kite)
         source = tmp_path / digest / "base.pt"
         source.parent.mkdir()
         source.write_bytes(kite.read_bytes())

@@ -31,9 +31,8 @@ def gaps_of(middle: Float32, part: Float32, threshold: float) -> list[tuple[int,
     `middle`, `part`: per frame, the probability of being the middle of a transition and of being part of one. At a cut
     the network marks the last frame of the old shot.
     """
-    runs = _joined(_runs(middle > threshold), part)
     found: list[tuple[int, int]] = []
-    for first, last in runs:
+    for first, last in _joined(runs(middle > threshold), part):
         while first > 0 and part[first - 1] > PART:
             first -= 1
         while last < len(part) - 1 and part[last + 1] > PART:
@@ -77,7 +76,8 @@ def black(thumbnails: UInt8) -> npt.NDArray[np.bool_]:
     return dark
 
 
-def _runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+def runs(marked: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of every run of true values."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
     return [(int(first), int(stop) - 1) for first, stop in zip(edges[::2], edges[1::2], strict=True)]
 

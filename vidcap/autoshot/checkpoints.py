@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -52,11 +51,6 @@ def transnetv2_weights() -> Path | None:
     folders = (spec.submodule_search_locations or []) if spec else []
     found = (Path(folder) / TRANSNETV2.file for folder in folders)
     return next((path for path in found if path.is_file()), None)
-
-
-def sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_strictly(network: Any, path: Path, *, hint: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from vidcap.autoshot.boundaries import runs
 from vidcap.seeds import seed_of
 
 UInt8 = npt.NDArray[np.uint8]
@@ -64,11 +65,10 @@ def gathered(pieces: Sequence[Piece], continuous: Sequence[Piece]) -> Footage:
 def undisturbed(piece: Piece) -> list[Piece]:
     """The runs of frames in which the teacher is sure that there is no transition, two frames away from any."""
     quiet = piece.teacher.max(1) < TEACHER_SURE
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], quiet, [False]]).astype(np.int8)))
     found = []
-    for first, stop in zip(edges[::2], edges[1::2], strict=True):
+    for first, last in runs(quiet):
         # A run that starts at the piece's own start needs no distance.
-        start, end = first + 2 * (first > 0), stop - 2 * (stop < len(quiet))
+        start, end = first + 2 * (first > 0), last + 1 - 2 * (last + 1 < len(quiet))
         if end - start >= SHORTEST:
             found.append(Piece(piece.frames[start:end], piece.source, piece.teacher[start:end]))
     return found

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vidcap.autoshot import windows
-from vidcap.errors import BackendError, TransientError
+from vidcap.errors import TransientError
+from vidcap.torch_device import checked_device, cpu_threads, has_bf16, out_of_memory
 
 Precision = Literal["auto", "fp32", "bf16"]
 Float32 = npt.NDArray[np.float32]
@@ -40,7 +39,7 @@ class Predictor:
     ) -> None:
         self.device = checked_device(device)
         self.network = network.to(self.device).eval()
-        self.half = precision == "bf16" or (precision == "auto" and _has_bf16(self.device))
+        self.half = precision == "bf16" or (precision == "auto" and has_bf16(self.device))
         on_cpu = self.device.type == "cpu"
         self.windows_per_batch = windows_per_batch or (WINDOWS_ON_CPU if on_cpu else WINDOWS_ON_GPU)
         self.threads = threads
@@ -92,44 +91,3 @@ class Predictor:
         self.windows_per_batch = failed // 2
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    import torch
-
-    # The CPU allocator raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def checked_device(device: str) -> Any:
-    """The `torch.device`. Raises `BackendError` where there is no such device here."""
-    import torch
-
-    try:
-        checked = torch.device(device)
-        torch.empty(1, device=checked)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise BackendError(
-            f"device `{device}` cannot be used: {reason}", hint="`cpu`, or `cuda:0` where there is a GPU"
-        ) from error
-    return checked
-
-
-def _has_bf16(device: Any) -> bool:
-    import torch
-
-    return device.type == "cuda" and bool(torch.cuda.is_bf16_supported(including_emulation=False))
-
-
-@contextmanager
-def cpu_threads(threads: int) -> Iterator[None]:
-    """PyTorch computes with so many threads inside; afterwards with as many as before."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

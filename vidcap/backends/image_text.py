@@ -6,17 +6,15 @@ import importlib.metadata
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
 
-from vidcap.autoshot.checkpoints import sha256
-from vidcap.autoshot.predicting import checked_device, cpu_threads, out_of_memory
 from vidcap.backends import text_pieces
 from vidcap.backends.roles import BackendConfig, ClipView, Float32, Outcome, UInt8
 from vidcap.errors import BackendError, ItemError, TransientError
+from vidcap.torch_device import checked_device, cpu_threads, out_of_memory
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ON_CPU, ON_GPU = 4, 64
@@ -245,18 +243,6 @@ def installed_version(distribution: str) -> str:
         raise BackendError(
             f"the library `{distribution}` is not installed", hint="pip install 'vidcap[clip]'"
         ) from error
-
-
-_DIGESTS: dict[tuple[str, int, int], str] = {}
-
-
-def digest_of(path: Path) -> str:
-    """sha256 of a file, read once per process while it does not change: weights have gigabytes."""
-    facts = path.stat()
-    asked = (str(path.resolve()), facts.st_size, facts.st_mtime_ns)
-    if asked not in _DIGESTS:
-        _DIGESTS[asked] = sha256(path)
-    return _DIGESTS[asked]
 
 
 _NOT_FINITE = "the model gave numbers that are not finite; `precision: fp32` helps where fp16 overflows"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from vidcap.autoshot.boundaries import runs
 from vidcap.backends import shot_signals as measure
 from vidcap.backends.roles import Float64, UInt8
 from vidcap.records import Shot
@@ -50,7 +50,7 @@ def fades(thumbnails: UInt8, signals: measure.Signals) -> list[Gap]:
     """
     found = []
     n = len(signals.spread)
-    for first, last in _runs(signals.spread < FLAT):
+    for first, last in runs(signals.spread < FLAT):
         if first == 0 or last == n - 1:
             continue
         start, stop = _brighter(signals.spread, first - 1, -1), _brighter(signals.spread, last + 1, 1)
@@ -72,11 +72,6 @@ def _brighter(spread: Float64, at: int, direction: int) -> int:
             break
         stop = further
     return stop
-
-
-def _runs(mask: npt.NDArray[np.bool_]) -> Iterable[tuple[int, int]]:
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.astype(np.int8), [0]])))
-    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
 def merged(gaps: Iterable[Gap]) -> list[Gap]:

@@ -17,6 +17,7 @@ from vidcap.autoshot.windows import shots_of
 from vidcap.backends.roles import BackendConfig, Float64, UInt8
 from vidcap.errors import BackendError, ItemError
 from vidcap.records import Shot
+from vidcap.store import sha256_of
 
 
 class NetworkConfig(BackendConfig):
@@ -100,7 +101,7 @@ class NetworkDetector(ABC):
 
     @cached_property
     def _digest(self) -> str:
-        return checkpoints.sha256(self._weights)
+        return sha256_of(self._weights)
 
 
 def _torch_version() -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
 import importlib.metadata
 import os
 import tempfile
@@ -13,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcap.errors import BackendError
+from vidcap.store import sha256_of
 
 PUBLISHED = {
     "tiny.en": "d3dd57d32accea0b295c96e26691aa14d8822fac7d9d27d5dc00b4ca2826dd03",
@@ -43,7 +42,7 @@ def named(model: str) -> tuple[str, str]:
     if name in PUBLISHED:
         return name, PUBLISHED[name]
     path = _own_file(model)
-    digest = sha256(path)
+    digest = sha256_of(path)
     return next((known for known, theirs in PUBLISHED.items() if theirs == digest), path.stem), digest
 
 
@@ -61,9 +60,9 @@ def file_of(model: str, root: Path | None, *, download: bool) -> Path:
         if not download:
             raise BackendError(f"the weights of `{model}` are not there: no file `{path}`", hint=_where(name))
         _download(name, path)
-    if sha256(path) != PUBLISHED[name]:
+    if sha256_of(path) != PUBLISHED[name]:
         raise BackendError(
-            f"`{path}` is not the published file: its sha256 is {sha256(path)}",
+            f"`{path}` is not the published file: its sha256 is {sha256_of(path)}",
             hint=f"remove it, then {_where(name)}; a model of your own goes in as `model: {path}`",
         )
     return path
@@ -73,12 +72,6 @@ def default_root() -> Path:
     """openai-whisper's own cache."""
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(cache).expanduser() / "whisper"
-
-
-def sha256(path: Path) -> str:
-    """Of the file, computed once for as long as it does not change: the large models have 3 GB."""
-    status = path.stat()
-    return _sha256(path, status.st_size, status.st_mtime_ns)
 
 
 def read(path: Path) -> Any:
@@ -109,7 +102,7 @@ def read(path: Path) -> Any:
         raise _refused(path, " ".join(str(error).split())[:400]) from error
     if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
         raise _refused(path, "it holds numbers that are not finite")
-    heads = {digest: whisper._ALIGNMENT_HEADS[name] for name, digest in PUBLISHED.items()}.get(sha256(path))
+    heads = {digest: whisper._ALIGNMENT_HEADS[name] for name, digest in PUBLISHED.items()}.get(sha256_of(path))
     if heads is not None:
         network.set_alignment_heads(heads)
     return network.eval()
@@ -189,9 +182,3 @@ def _where(name: str) -> str:
 
 def _refused(path: Path, reason: str) -> BackendError:
     return BackendError(f"`{path}` is no Whisper model: {reason}", hint="give a file in openai-whisper's `.pt` layout")
-
-
-@functools.lru_cache(maxsize=16)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,11 +30,11 @@ def shots(context: click.Context, /, files: tuple[str, ...], threads: int | None
     none.
     """
     from vidcap.backends import registry
+    from vidcap.doctor.machine import cores
     from vidcap.errors import ItemError, TransientError
     from vidcap.inspector.terminal import printable
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = threads or min(64, cores)
+    threads = threads or min(64, max(1, int(cores())))
     known = registry.get("shot_detector", asked["backend"]).Config.model_fields
     options = {"threads": threads} if "threads" in known else {}
     detector = registry.create("shot_detector", asked["backend"], options | _options(asked["given"]))

@@ -5,8 +5,6 @@ The page has no clock in it: the same run gives the same bytes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections import Counter
 from itertools import pairwise
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcap import __version__
+from vidcap.inspector.document import source_digest
 from vidcap.languages import english_name
 from vidcap.records import CAPTION_KINDS
 from vidcap.report import plots, sections
@@ -48,9 +47,8 @@ def render(facts: Facts) -> str:
     environment.filters |= {"count": count, "length": length, "figure": figure, "percent": percent, "size": size}
     environment.filters["ticks"] = ticks
     style = (FOLDER / "style.css").read_text()
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     # Only this very style sheet applies, and nothing is fetched or run: what stands in a caption stays text.
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    policy = f"default-src 'none'; style-src 'sha256-{source_digest(style)}'; base-uri 'none'; form-action 'none'"
     return environment.get_template("report.html.j2").render(
         policy=policy,
         style=Markup(style),  # the package's own file, not data

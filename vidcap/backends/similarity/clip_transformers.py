@@ -9,9 +9,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity, digest_of
+from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity
 from vidcap.backends.roles import BackendConfig, UInt8
 from vidcap.errors import BackendError
+from vidcap.store import sha256_of
 
 WHERE = (
     "give `model: path/to/folder` with config.json, model.safetensors, tokenizer and image processor as the hub has "
@@ -87,7 +88,7 @@ class Backend(ImageTextSimilarity):
     def _digest(self) -> str:
         assert self._folder is not None
         files = sorted(file for file in self._folder.iterdir() if file.suffix in READ and file.is_file())
-        named = " ".join(f"{file.name}={digest_of(file)}" for file in files)
+        named = " ".join(f"{file.name}={sha256_of(file)}" for file in files)
         return hashlib.sha256(named.encode()).hexdigest()
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from vidcap.autoshot.checkpoints import differences
-from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity, digest_of
+from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity
 from vidcap.backends.open_clip_files import (
     OWN,
     WEIGHTS,
@@ -27,6 +27,7 @@ from vidcap.backends.open_clip_files import (
 )
 from vidcap.backends.roles import BackendConfig, UInt8
 from vidcap.errors import BackendError
+from vidcap.store import sha256_of
 
 FOLDER = "local-dir:"
 
@@ -108,7 +109,7 @@ class Backend(ImageTextSimilarity):
         files = [weights]
         if self._folder is not None:
             files += sorted(file for file in self._folder.iterdir() if file.suffix in (".json", ".model", ".txt"))
-        digests = [digest_of(file) for file in files]
+        digests = [sha256_of(file) for file in files]
         return digests[0] if len(files) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
     def _built(self, open_clip: Any, dtype: Any) -> Any:

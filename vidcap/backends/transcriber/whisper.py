@@ -16,11 +16,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from vidcap.autoshot.predicting import checked_device, cpu_threads, out_of_memory
 from vidcap.backends import voice_activity, whisper_weights
 from vidcap.backends.roles import BackendConfig, Float32, Outcome
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.records import Transcript, Word
+from vidcap.torch_device import checked_device, cpu_threads, out_of_memory
 
 RATE = voice_activity.SAMPLE_RATE
 WINDOW_SECONDS = 30.0
