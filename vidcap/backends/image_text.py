@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from pydantic import Field
 
 from vidcap.backends import text_pieces
+from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, ClipView, Float32, Outcome, UInt8
-from vidcap.errors import BackendError, ItemError, TransientError
-from vidcap.torch_device import checked_device, cpu_threads, out_of_memory
+from vidcap.errors import ItemError, TransientError
+from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of, out_of_memory
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
 ON_CPU, ON_GPU = 4, 64
 """Pictures or texts per batch unless told."""
 
@@ -100,18 +99,18 @@ class ImageTextSimilarity(ABC):
         """Precision is named as it was asked for: what `auto` means depends on the device, the identity must not."""
         return (
             f"{self.model_identity()}/{self.config.precision}/pieces-{text_pieces.VERSION}"
-            f"/{self.library}-{installed_version(self.library)}"
+            f"/{self.library}-{version_of(self.library, self.extra)}"
         )
 
     def load(self, device: str) -> None:
         """Reads the weights and puts the encoders on `device`. A second call moves them."""
         for needed in ("torch", self.library):
-            installed_version(needed)
+            version_of(needed, self.extra)
         config = self.config
         import torch
 
         place = checked_device(device)
-        dtype = _dtype(config.precision, place)
+        dtype = dtype_of(config.precision, place)
         # A new network draws first weights, which are replaced: not from the numbers that others in this process draw.
         with torch.random.fork_rng(devices=[]), cpu_threads(config.threads):
             model = self.open_model(place, dtype)
@@ -235,16 +234,6 @@ class Batches:
             torch.cuda.empty_cache()
 
 
-def installed_version(distribution: str) -> str:
-    """Raises `BackendError` naming the extra where it is not installed."""
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError as error:
-        raise BackendError(
-            f"the library `{distribution}` is not installed", hint="pip install 'vidcap[clip]'"
-        ) from error
-
-
 _NOT_FINITE = "the model gave numbers that are not finite; `precision: fp32` helps where fp16 overflows"
 
 
@@ -266,15 +255,3 @@ def _of_length_one(vectors: Any) -> Any:
 
 def _clamped(cosine: float) -> float:
     return min(1.0, max(-1.0, cosine))
-
-
-def _dtype(precision: Precision, device: Any) -> Any:
-    import torch
-
-    if precision == "fp16" and device.type == "cpu":
-        raise BackendError("`precision: fp16` needs a GPU", hint="`bf16` or `fp32` on a CPU")
-    if precision == "auto":
-        if device.type != "cuda":
-            return torch.float32
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

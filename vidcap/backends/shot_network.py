@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field
 from vidcap.autoshot import checkpoints
 from vidcap.autoshot.predicting import Precision, Predictor
 from vidcap.autoshot.windows import shots_of
+from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, Float64, UInt8
 from vidcap.errors import BackendError, ItemError
 from vidcap.records import Shot
@@ -60,12 +60,13 @@ class NetworkDetector(ABC):
     def identity(self) -> str:
         """Precision is named as it was asked for: what `auto` means depends on the device, the identity must not."""
         config = self.config
-        return f"{self.name}@{self._digest[:12]}/{config.precision}/{config.threshold:g}/torch-{_torch_version()}"
+        library = version_of("torch", "shots")
+        return f"{self.name}@{self._digest[:12]}/{config.precision}/{config.threshold:g}/torch-{library}"
 
     def load(self, device: str) -> None:
         """Reads the weights and puts the network on `device`. A second call moves it."""
         weights = self._weights
-        _torch_version()
+        version_of("torch", "shots")
         import torch
 
         # A new network draws first weights, which are replaced: not from the numbers that others in this process draw.
@@ -102,10 +103,3 @@ class NetworkDetector(ABC):
     @cached_property
     def _digest(self) -> str:
         return sha256_of(self._weights)
-
-
-def _torch_version() -> str:
-    try:
-        return importlib.metadata.version("torch")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise BackendError("the library `torch` is not installed", hint="pip install 'vidcap[shots]'") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import tempfile
 import warnings
@@ -10,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from vidcap.backends.installed import version_of
 from vidcap.errors import BackendError
 from vidcap.store import sha256_of
 
@@ -109,12 +109,7 @@ def read(path: Path) -> Any:
 
 
 def library_version() -> str:
-    try:
-        return importlib.metadata.version("openai-whisper")
-    except importlib.metadata.PackageNotFoundError as error:
-        raise BackendError(
-            "the library `openai-whisper` is not installed", hint="pip install 'vidcap[whisper]'"
-        ) from error
+    return version_of("openai-whisper", "whisper")
 
 
 def _check_sizes(path: Path, dims: Any, state: Any) -> None:

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from vidcap.backends import needs, registry
+from vidcap.backends.reference import BackendRef
 from vidcap.doctor.endpoints import ask, shown
 from vidcap.doctor.machine import ENCODERS, Gpus, free_bytes
 from vidcap.errors import VidcapError
-from vidcap.pipeline.config import BackendRef, PipelineConfig, StageConfig, load_config
+from vidcap.pipeline.config import PipelineConfig, StageConfig, load_config
 from vidcap.pipeline.plan import Plan
 from vidcap.stages.registry import stage_class
 

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 
+from vidcap.backends.reference import BackendRef
 from vidcap.errors import ConfigError, VidcapError
 from vidcap.pipeline.yaml_file import YamlFile
 from vidcap.stages.registry import STAGES, stage_class
@@ -28,22 +29,6 @@ class InputConfig(_Strict):
 
 class EvidenceConfig(_Strict):
     keep: Literal["until_pack", "always", "none"] = "until_pack"
-
-
-class BackendRef(_Strict):
-    """A backend by name, with its own options beside the name: `whisper`, or `{name: whisper, model: large-v2}`."""
-
-    name: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_yaml(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return {"name": value}
-        if isinstance(value, dict) and "name" in value and "options" not in value:
-            return {"name": value["name"], "options": {k: v for k, v in value.items() if k != "name"}}
-        return value
 
 
 class StageConfig(_Strict):

@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vidcap import prompts
-from vidcap.backends import registry
 from vidcap.errors import ConfigError
-from vidcap.pipeline.config import BackendRef, PipelineConfig, StageConfig
+from vidcap.pipeline.config import PipelineConfig, StageConfig
 from vidcap.records import Source
 from vidcap.seeds import digest_of
 from vidcap.stages.registry import GLOBAL_STAGES, STAGES, stage_class
@@ -139,8 +138,8 @@ class Plan:
             made_by = {
                 "version": getattr(cls, "version", 1),
                 "options": options,
-                "backend": _backend_identity(getattr(cls, "role", None), stage.backend),
-                "llm": _backend_identity("llm", stage.llm),
+                "backend": stage.backend.identity(cls.role) if stage.backend else None,
+                "llm": stage.llm.identity("llm") if stage.llm else None,
                 "prompts": {slot: prompt.digest for slot, prompt in sorted(self.prompts_of(stage).items())},
                 "seed": None if stage.stage in SEEDLESS else self.config.seed,
                 # These two read and write media themselves: another decoder or encoder may give other bytes.
@@ -178,16 +177,6 @@ class Plan:
     def pack_fingerprint(self, fingerprints: dict[str, str], keep_digest: str) -> str:
         """Of packing one part: all columns of its samples, and which clips are kept."""
         return digest_of("pack", self._own["pack"], json.dumps(fingerprints, sort_keys=True), keep_digest)
-
-
-def _backend_identity(role: str | None, ref: BackendRef | None) -> str | None:
-    if role is None or ref is None:
-        return None
-    backend = registry.create(role, ref.name, ref.options)
-    incidental: frozenset[str] = getattr(backend.Config, "incidental", frozenset())
-    telling = {name: value for name, value in ref.options.items() if name not in incidental}
-    options = f" {json.dumps(telling, sort_keys=True, default=str)}" if telling else ""
-    return f"{ref.name}: {backend.identity()}{options}"
 
 
 def _source_content(source: Source) -> dict[str, Any]:

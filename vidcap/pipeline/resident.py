@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from vidcap.backends import registry
-from vidcap.pipeline.config import BackendRef, PipelineConfig
+from vidcap.backends.reference import BackendRef
+from vidcap.pipeline.config import PipelineConfig
 from vidcap.pipeline.plan import Plan
 from vidcap.stages.base import Context
 
