@@ -31,14 +31,17 @@ def footage(pieces: int = 6, frames: int = 60) -> Footage:
 
 def test_it_learns_and_the_same_seed_learns_the_same() -> None:
     torch = pytest.importorskip("torch")
-    from vidcap.autoshot.networks.fast import FastShotNetwork
-    from vidcap.autoshot.training import TrainingOptions, train
+    from vidcap.autoshot.trainable import Fast
+    from vidcap.autoshot.training import Recipe, TrainingOptions, train
 
     def trained(seed: int, workers: int) -> tuple[list[float], dict[str, object]]:
         losses: list[float] = []
         torch.manual_seed(0)
-        options = TrainingOptions(steps=30, clips_per_step=4, clip_frames=48, seed=seed, workers=workers, half=False)
-        weights = train(FastShotNetwork(), footage(), options, EASY, lambda step, loss: losses.append(loss))
+        options = TrainingOptions(steps=30, clips_per_step=4, seed=seed, workers=workers, half=False)
+        recipe = Recipe(clip_frames=48)
+        weights = train(
+            Fast().made(), Fast().logits, footage(), recipe, options, EASY, lambda step, loss: losses.append(loss)
+        )
         return losses, weights
 
     losses, weights = trained(1, 0)
@@ -106,6 +109,46 @@ def test_the_verb_writes_a_network_that_the_detector_takes(tmp_path: Path, capfd
     backend = registry.create("shot_detector", "fast", {"weights": str(target)})
     backend.load("cpu")
     assert backend.detect(np.zeros((30, 27, 48, 3), np.uint8), np.arange(30) / 25)
+
+
+def test_the_large_networks_learn_too(tmp_path: Path) -> None:
+    """A few steps: what matters is that the loss is theirs and that their backend takes what is written."""
+    torch = pytest.importorskip("torch")
+    from dataclasses import replace
+    from itertools import pairwise
+
+    from vidcap.autoshot.trainable import KINDS
+    from vidcap.autoshot.training import TrainingOptions, train
+    from vidcap.backends import registry
+
+    for name, file, steps in (("autoshot", "own.safetensors", 16), ("transnetv2", "own.pth", 2)):
+        kind, losses = KINDS[name], []
+        torch.manual_seed(0)
+        network = kind.made()
+        options = TrainingOptions(steps=steps, clips_per_step=2, seed=1, workers=0, half=False)
+        recipe = replace(kind.recipe, clip_frames=32, warm_up=2)
+        weights = train(
+            network, kind.logits, footage(), recipe, options, EASY, lambda step, loss, to=losses: to.append(loss)
+        )
+        assert steps < 16 or np.mean(losses[-4:]) < 0.8 * np.mean(losses[:4])
+        network.load_state_dict(weights)
+        kind.write(network.eval(), tmp_path / file, {"a": "b"})
+        frames = np.random.default_rng(0).integers(0, 256, (60, 27, 48, 3), np.uint8)
+        threshold = float(np.median(kind.probabilities(network, frames)[0]))
+        backend = registry.create(
+            "shot_detector", name, {"weights": str(tmp_path / file), "threshold": threshold, "precision": "fp32"}
+        )
+        backend.load("cpu")
+        shots = backend.detect(frames, np.arange(60) / 25)
+        gaps = kind.gaps(kind.probabilities(network, frames), threshold)
+        assert gaps == [(one.last, other.first) for one, other in pairwise(shots)]
+        assert gaps
+
+
+def test_a_file_name_of_another_network_is_refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxscript")
+    assert main(["train-shots", str(tmp_path), "-o", str(tmp_path / "a.onnx"), "--network", "autoshot"]) == 2
+    assert "end it in .safetensors or .pth" in capfd.readouterr().err
 
 
 class TestFolder:

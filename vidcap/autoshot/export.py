@@ -1,7 +1,8 @@
-"""Writes a trained network as an ONNX file, with what it was trained as inside."""
+"""Writes a trained network: as ONNX with what it was trained as inside, or its tensors as detectors load them."""
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -63,3 +64,17 @@ def export(network: nn.Module, path: Path, about: Mapping[str, str]) -> None:
     onnx.helper.set_model_props(model, dict(sorted(about.items())))
     onnx.checker.check_model(model)
     PosixStore(path.parent).write(path.name, model.SerializeToString(deterministic=True))
+
+
+def save(network: nn.Module, path: Path, about: Mapping[str, str]) -> None:
+    """The tensors by key: `.safetensors` with `about` as metadata, else in the published layout `{"net": …}`."""
+    state = {key: value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+    store = PosixStore(path.parent)
+    if path.suffix == ".safetensors":
+        from safetensors.torch import save as serialised
+
+        store.write(path.name, serialised(state, dict(sorted(about.items()))))
+        return
+    held = io.BytesIO()
+    torch.save({"net": state}, held)
+    store.write(path.name, held.getvalue())

@@ -6,14 +6,13 @@ long as real ones. Nothing of either was trained on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from vidcap.autoshot import boundaries
-from vidcap.autoshot.chunks import Network, probabilities
 from vidcap.autoshot.evaluation import Counts, Interval, compared
 from vidcap.autoshot.footage import Footage
 from vidcap.autoshot.synthesis.clips import EDGE, ClipMaker, Mixture
@@ -48,13 +47,20 @@ def films(footage: Footage, edited: int, seed: int = 77) -> Iterator[Film]:
         yield Film(example.frames, truth, (EDGE, EDITED_FRAMES - EDGE - 1))
 
 
-def curve(network: Network, films: Sequence[Film]) -> dict[float, Counts]:
-    """Threshold → how the transitions found above it agree with the truth."""
+def curve(
+    probabilities_of: Callable[[UInt8], Float32],
+    gaps_of: Callable[[Float32, float], list[Interval]],
+    films: Sequence[Film],
+) -> dict[float, Counts]:
+    """Threshold → how the transitions found above it agree with the truth.
+
+    `probabilities_of`: 2×N of a film's frames; `gaps_of`: the transitions in them above a threshold.
+    """
     totals = dict.fromkeys(THRESHOLDS, Counts())
     for film in films:
-        middle, part = probabilities(film.frames, network)
+        both = probabilities_of(film.frames)
         for threshold in THRESHOLDS:
-            found = boundaries.gaps_of(middle, part, threshold)
+            found = gaps_of(both, threshold)
             totals[threshold] += compared(_within(film.span, film.truth), _within(film.span, found))
     return totals
 

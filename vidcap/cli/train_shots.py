@@ -1,4 +1,4 @@
-"""`vidcap train-shots`: trains the network behind the `fast` shot detector."""
+"""`vidcap train-shots`: trains the networks behind the shot detectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from vidcap.autoshot.chunks import Network
     from vidcap.media.footage import FootageFolder
 
 HELD_BACK = 0.12
@@ -19,19 +18,31 @@ PATH = click.Path(path_type=Path)
 
 @click.command("train-shots")
 @click.argument("footage", type=PATH)
-@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="The network, as ONNX.")
-@click.option("--steps", default=1800, show_default=True, type=click.IntRange(min=1), help="Of 16 clips of 96 frames.")
+@click.option("-o", "--output", type=PATH, required=True, metavar="FILE", help="What the backend takes as `weights`.")
+@click.option(
+    "--network",
+    "kind",
+    default="fast",
+    show_default=True,
+    type=click.Choice(["fast", "autoshot", "transnetv2"]),
+    help="The two large ones want a GPU.",
+)
+@click.option("--steps", default=1800, show_default=True, type=click.IntRange(min=1), help="Each of so many clips.")
+@click.option("--clips", default=16, show_default=True, type=click.IntRange(min=1), help="Per step.")
 @click.option("--seed", "seeds", multiple=True, type=int, help="Repeat to train several; the best one is written.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(min=1), help="Of the network.")
 @click.option("--workers", default=1, show_default=True, type=click.IntRange(min=0), help="Processes that make clips.")
 @click.option("--device", default="cpu", show_default=True, help="`cpu`, `cuda:0` …")
 @click.option("--full-precision", is_flag=True, help="No bfloat16.")
-def train_shots(footage: Path, output: Path, steps: int, seeds: tuple[int, ...], **asked: Any) -> None:
-    """Train a network for the shot detector `fast` on FOOTAGE, and choose its threshold on footage held back.
+def train_shots(
+    footage: Path, output: Path, kind: str, steps: int, clips: int, seeds: tuple[int, ...], **asked: Any
+) -> None:
+    """Train the network of a shot detector on FOOTAGE, and choose its threshold on footage held back.
 
     Needs the extra `train`. Pieces without a teacher's opinion are shown to TransNetV2 first (extra `shots`).
     """
     import json
+    from functools import partial
 
     from vidcap.errors import UsageError
 
@@ -40,13 +51,18 @@ def train_shots(footage: Path, output: Path, steps: int, seeds: tuple[int, ...],
         import torch
     except ImportError as error:
         raise UsageError(f"the library `{error.name}` is not installed", hint="pip install 'vidcap[train]'") from error
-    from vidcap.autoshot.export import export
     from vidcap.autoshot.footage import held_back
-    from vidcap.autoshot.networks.fast import FastShotNetwork, parameters_of
+    from vidcap.autoshot.networks.fast import parameters_of
+    from vidcap.autoshot.trainable import KINDS
     from vidcap.autoshot.training import TrainingOptions, train
     from vidcap.autoshot.validation import best_threshold, curve, films
     from vidcap.media.footage import FootageFolder
 
+    trainable = KINDS[kind]
+    if output.suffix not in trainable.suffixes:
+        raise UsageError(
+            f"`{output.name}` is no name for a network of `{kind}`", hint=f"end it in {' or '.join(trainable.suffixes)}"
+        )
     folder = FootageFolder(footage, output.parent)
     _ask_teacher(folder, asked["threads"])
     training, held = held_back(folder.read(), HELD_BACK)
@@ -60,6 +76,7 @@ def train_shots(footage: Path, output: Path, steps: int, seeds: tuple[int, ...],
     for seed in seeds or (0,):
         options = TrainingOptions(
             steps=steps,
+            clips_per_step=clips,
             seed=seed,
             threads=asked["threads"],
             workers=asked["workers"],
@@ -68,11 +85,15 @@ def train_shots(footage: Path, output: Path, steps: int, seeds: tuple[int, ...],
         )
         # Seeded before it is made: the first weights are drawn here.
         torch.manual_seed(seed)
-        network = FastShotNetwork()
+        network = trainable.made()
         with _Progress(steps, seed) as progress:
-            network.load_state_dict(train(network, training, options, progress=progress))
-        network.cpu().eval()
-        trained[seed] = (network, curve(_asked(network), judges))
+            weights = train(network, trainable.logits, training, trainable.recipe, options, progress=progress)
+        network.load_state_dict(weights)
+        network.eval()
+        if kind == "fast":
+            network.cpu()  # it is judged where it will work
+        trained[seed] = (network, curve(partial(trainable.probabilities, network), trainable.gaps, judges))
+        network.cpu()
     threshold = best_threshold([found for _, found in trained.values()])
     best = max(trained, key=lambda seed: (trained[seed][1][threshold].f1, -seed))
     about = {
@@ -81,7 +102,7 @@ def train_shots(footage: Path, output: Path, steps: int, seeds: tuple[int, ...],
         "vidcap.steps": str(steps),
         "vidcap.footage": ", ".join(f"{licence} {count}" for licence, count in folder.licences().items()),
     }
-    export(trained[best][0], output, about)
+    trainable.write(trained[best][0], output, about)
     summary = {
         "parameters": parameters_of(trained[best][0]),
         "threshold": threshold,
@@ -92,18 +113,6 @@ def train_shots(footage: Path, output: Path, steps: int, seeds: tuple[int, ...],
         },
     }
     click.echo(json.dumps(summary, indent=1))
-
-
-def _asked(network: Any) -> Network:
-    """A torch network as `vidcap.autoshot.chunks` asks it."""
-    import torch
-
-    def probabilities(frames: Any, histograms: Any) -> Any:
-        with torch.inference_mode():
-            logits = network(torch.from_numpy(frames)[None].float(), torch.from_numpy(histograms)[None])
-        return torch.sigmoid(logits)[0].numpy()
-
-    return probabilities
 
 
 def _ask_teacher(folder: FootageFolder, threads: int) -> None:
