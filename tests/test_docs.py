@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from vidcap.reasons import REASONS
+from vidcap.reasons import REASONS, page
 from vidcap.shards.schema import SourceInfo
 
 DOCUMENTS = ("README.md", "pipelines/README.md", "prompts/README.md", "shards/README.md", "docs/CONTRIBUTING.md")
@@ -62,6 +62,10 @@ def test_every_option_is_documented(repository: Path) -> None:
         row = next(line for names, line in rows.items() if f"`{stage}`" in names)
         for option in stage_class(stage).Options.model_fields:
             assert option in row, f"pipelines/README.md: `{stage}` has an option `{option}`"
+
+
+def test_the_page_of_reasons_is_the_codes_own(repository: Path) -> None:
+    assert (repository / "docs" / "reasons.md").read_text() == page(), "python -m vidcap.reasons > docs/reasons.md"
 
 
 def test_reasons_used_in_the_code_are_explained(repository: Path) -> None:

@@ -103,3 +103,28 @@ REASONS: dict[str, Reason] = {
         "note", "not surely English, and nothing here translates it", "name a translator or an `llm` under `translate`"
     ),
 }
+
+KINDS: dict[Kind, str] = {
+    "rejected": "Policy: the item is sound, and an option of the pipeline leaves it out.",
+    "quarantined": "The item cannot be used; the rest goes on without it.",
+    "failed": "A passing fault; the same command tries again.",
+    "note": "Explains an empty column; nothing is lost.",
+}
+
+
+def page() -> str:
+    """docs/reasons.md. `python -m vidcap.reasons` prints it."""
+    lines = [
+        "# Reason codes",
+        "",
+        "Every source and clip that a run does not keep has one of these codes, in the report and in its row of the",
+        "tables under `_vidcap/`. `python -m vidcap.reasons > docs/reasons.md` makes this page.",
+    ]
+    for kind, about in KINDS.items():
+        lines += ["", f"## {kind}", "", about, "", "| code | meaning | what to do |", "|---|---|---|"]
+        lines += [f"| `{c}` | {r.meaning} | {r.mend} |" for c, r in sorted(REASONS.items()) if r.kind == kind]
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(page(), end="")

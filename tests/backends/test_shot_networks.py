@@ -136,6 +136,17 @@ class TestAutoShot:
         moved.write_bytes(cuts.read_bytes())
         assert made("autoshot", weights=str(moved)).identity() == made("autoshot", weights=str(cuts)).identity()
 
+    def test_a_digest_stands_for_the_file_where_it_is_not(self, cuts: Path, tmp_path: Path) -> None:
+        digest = sha256_of(cuts)
+        here = made("autoshot", weights=str(cuts), sha256=digest)
+        away = made("autoshot", weights=str(tmp_path / "elsewhere.pth"), sha256=digest)
+        assert away.identity() == here.identity() == made("autoshot", weights=str(cuts)).identity()
+        here.load("cpu")
+        with pytest.raises(BackendError, match="there are no weights"):
+            away.load("cpu")
+        with pytest.raises(BackendError, match="is not the file that `sha256` names"):
+            made("autoshot", weights=str(cuts), sha256="0" * 64).load("cpu")
+
     def test_transnetv2s_weights_are_refused_by_name(self) -> None:
         packaged = checkpoints.transnetv2_weights()
         if packaged is None:

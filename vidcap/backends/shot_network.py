@@ -21,10 +21,12 @@ from vidcap.store import sha256_of
 
 
 class NetworkConfig(BackendConfig):
-    incidental: ClassVar[frozenset[str]] = frozenset({"weights", "windows_per_batch", "threads"})
+    incidental: ClassVar[frozenset[str]] = frozenset({"weights", "sha256", "windows_per_batch", "threads"})
 
     weights: Path | None = None
     """A checkpoint file, `.pth` or `.safetensors`."""
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """Of the checkpoint. With it the file need lie only where it is used; a file that is another one is refused."""
     threshold: float = Field(default=0.5, gt=0, lt=1)
     """A frame is a boundary where its probability exceeds this; higher finds fewer."""
     windows_per_batch: int | None = Field(default=None, ge=1)
@@ -66,6 +68,12 @@ class NetworkDetector(ABC):
     def load(self, device: str) -> None:
         """Reads the weights and puts the network on `device`. A second call moves it."""
         weights = self._weights
+        wanted = self.config.sha256
+        if wanted is not None and (found := sha256_of(weights)) != wanted:
+            raise BackendError(
+                f"`{weights}` is not the file that `sha256` names: its own is {found}",
+                hint=self.where_weights_come_from,
+            )
         version_of("torch", "shots")
         import torch
 
@@ -102,4 +110,4 @@ class NetworkDetector(ABC):
 
     @cached_property
     def _digest(self) -> str:
-        return sha256_of(self._weights)
+        return self.config.sha256 or sha256_of(self._weights)

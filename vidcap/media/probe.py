@@ -74,7 +74,7 @@ def open_media(path: str) -> InputContainer:
         raise MediaError("media.forbidden_protocol", "it names other files or addresses") from error
     except MemoryError as error:
         raise MediaError("media.too_large", "it asks for more memory than there is") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, av.error.FFmpegError) as error:  # not all of FFmpeg's errors are OSErrors
         if getattr(error, "errno", None) in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
             raise TransientError(f"reading `{path}` failed: {error}") from error
         with open(path, "rb") as handle:
