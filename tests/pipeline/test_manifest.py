@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from vidcap.errors import ManifestError
 from vidcap.pipeline.manifest import read_manifest, source_id
+from vidcap.pipeline.plan import Part, save_parts
 
 
 @pytest.fixture
@@ -105,3 +106,30 @@ def test_nothing_to_do_is_an_error(tmp_path: Path) -> None:
 def test_ids_are_what_keys_allow(name: str) -> None:
     assert len(source_id(name)) == 16
     assert source_id(name) == source_id(f"./{name}") or name.startswith("/") or "://" in name
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("https://h/a.mp4?v=1", "https://h/a.mp4?v=1"),
+        ("https://h/watch?v=1&access_token=xyz", "https://h/watch?v=1"),
+        (
+            "https://b.s3.amazonaws.com/a.mp4?X-Amz-Algorithm=A&X-Amz-Credential=c&X-Amz-Signature=s&versionId=7",
+            "https://b.s3.amazonaws.com/a.mp4?versionId=7",
+        ),
+        (
+            "https://a.blob.core.windows.net/c/a.mp4?sv=2024&se=2026&sr=b&sp=r&sig=abc",
+            "https://a.blob.core.windows.net/c/a.mp4",
+        ),
+        ("https://h/a.mp4?se=7", "https://h/a.mp4?se=7"),
+        ("s3://bucket/a.mp4", "s3://bucket/a.mp4"),
+    ],
+)
+def test_addresses_are_named_without_what_lets_their_holder_in(tmp_path: Path, address: str, named: str) -> None:
+    table = tmp_path / "m.jsonl"
+    table.write_text(json.dumps({"uri": address}))
+    (source,) = read_manifest(str(table)).sources
+    assert (source.uri, source.path) == (named, address)
+    assert source.id == source_id(named), "signing it anew gives no new source"
+    save_parts(tmp_path, [Part(0, (source,))])
+    assert (address in (tmp_path / "_vidcap" / "plan.jsonl").read_text()) == (address == named)

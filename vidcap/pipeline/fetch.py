@@ -34,7 +34,9 @@ def fetched(source: Source, scratch: Path) -> Iterator[Source]:
             raise MediaError("source.missing", "nothing is at its address") from error
         except (OSError, ValueError, ImportError) as error:
             hint = "check the address, and that fsspec's package for it is installed"
-            raise TransientError(f"cannot fetch `{source.uri}`: {error}", hint=hint) from error
+            # The error's own words may repeat the address with its signature.
+            reason = str(error).replace(source.path, source.uri)
+            raise TransientError(f"cannot fetch `{source.uri}`: {reason}", hint=hint) from error
         yield replace(source, path=str(copy))
     finally:
         copy.unlink(missing_ok=True)

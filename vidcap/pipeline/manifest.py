@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from vidcap.errors import ManifestError
 from vidcap.records import Source
@@ -31,6 +31,13 @@ META_BYTES = 64_000
 FIELD_BYTES = 1 << 27
 """The csv module ends a field at 128 kB unless told otherwise; the captions of three hours are longer."""
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+SIGNATURE = re.compile(r"^(x-(amz|goog)-.*|sig|signature|hmac)$")
+SECRET_FIELD = re.compile(r"(token|secret|password|passwd|credential|api_?key)s?$")
+"""Fields of an address that let its holder in."""
+OF_SIGNATURES = frozenset(
+    "expires policy key-pair-id awsaccesskeyid googleaccessid se sp sv sr st spr sks ske skt skoid sktid skv".split()
+)
+"""Fields that mean something else where no signature stands beside them (Amazon's, Google's and Azure's)."""
 
 
 @dataclass(slots=True)
@@ -146,10 +153,11 @@ def _source(row: dict[str, Any], index: int, root: str) -> Source:
         size = 0 if remote else os.stat(path).st_size  # as above
     except (OSError, ValueError):
         size = 0  # the decode stage says why
+    named = without_secrets(uri) if remote else uri
     return Source(
-        id=str(given) if given else source_id(uri),
+        id=str(given) if given else source_id(named),
         row=index,
-        uri=_readable(uri),
+        uri=_readable(named),
         path=path,
         bytes=size,
         start=start,
@@ -159,6 +167,25 @@ def _source(row: dict[str, Any], index: int, root: str) -> Source:
         caption=_text(row.get("caption")),
         meta=_readable(meta_text) or "{}",
     )
+
+
+def without_secrets(address: str) -> str:
+    """The address without what lets its holder in: tokens, and signatures with what belongs to them.
+
+    So a source keeps its id when its address is signed anew, and shards may be published.
+    """
+    parts = urlsplit(address)
+    if not parts.query:
+        return address
+    fields = parts.query.split("&")
+    names = [field.partition("=")[0].lower() for field in fields]
+    signed = any(SIGNATURE.search(name) for name in names)
+    kept = [
+        field
+        for field, name in zip(fields, names, strict=True)
+        if not (SECRET_FIELD.search(name) or SIGNATURE.search(name) or (signed and name in OF_SIGNATURES))
+    ]
+    return urlunsplit(parts._replace(query="&".join(kept)))
 
 
 def source_id(uri: str) -> str:

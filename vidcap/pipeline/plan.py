@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +133,16 @@ class Plan:
         found = {}
         for stage in self.config.stages:
             cls = self.classes[stage.stage]
-            options = cls.Options.model_validate(stage.options).model_dump(mode="json")
+            options = cls.Options.model_validate(stage.options)
             made_by = {
                 "version": getattr(cls, "version", 1),
-                "options": options,
+                "options": options.model_dump(mode="json"),
                 "backend": stage.backend.identity(cls.role) if stage.backend else None,
                 "llm": stage.llm.identity("llm") if stage.llm else None,
                 "prompts": {slot: prompt.digest for slot, prompt in sorted(self.prompts_of(stage).items())},
                 "seed": None if stage.stage in SEEDLESS else self.config.seed,
                 # These two read and write media themselves: another decoder or encoder may give other bytes.
-                "media": version("av") if stage.stage in ("decode", "pack") else None,
+                "media": cls.libraries(options) if stage.stage in ("decode", "pack") else None,
                 "name": self.config.name if stage.stage == "pack" else None,
             }
             found[stage.stage] = json.dumps(made_by, sort_keys=True)
@@ -231,8 +230,14 @@ def extend_parts(known: Sequence[Part], sources: Sequence[Source], *, part_bytes
     return old + cut_parts(new, part_bytes=part_bytes, sources_per_part=per_part, first=first)
 
 
+def _without_secrets(source: Source) -> dict[str, Any]:
+    """As it may lie on a disk: the manifest is read again by every run, so an address needs no signature here."""
+    return asdict(replace(source, path=source.uri) if "://" in source.path else source)
+
+
 def save_parts(output: Path, parts: Sequence[Part]) -> None:
     lines = [
-        json.dumps({"part": p.number, "sources": [asdict(s) for s in p.sources]}, ensure_ascii=True) for p in parts
+        json.dumps({"part": p.number, "sources": [_without_secrets(s) for s in p.sources]}, ensure_ascii=True)
+        for p in parts
     ]
     PosixStore(output / "_vidcap").write("plan.jsonl", ("\n".join(lines) + "\n").encode())
