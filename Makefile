@@ -7,7 +7,7 @@ OUT    := shards/out/demo
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-full demo test test-all lint fmt type check golden demo-media sample clean
+.PHONY: help setup setup-dev setup-full demo test test-all test-vllm test-extras lint fmt type check golden demo-media sample clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -40,10 +40,17 @@ demo: setup  ## run pipelines/demo.yaml end to end and say where to look
 	@echo "your videos:  $(BIN)/vidcap run pipelines/demo.yaml --input FOLDER --output RUN"
 
 test: setup-dev  ## the core tests: a few minutes, no torch, no network
-	$(BIN)/python -m pytest -n $(JOBS) -m "not full and not gpu and not weights and not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not full and not gpu and not weights and not slow and not vllm"
 
 test-all: setup-full  ## every test that needs no GPU and no weights
-	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu and not weights"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not gpu and not weights and not vllm"
+
+test-vllm: setup-dev  ## a real vLLM server, in an environment of its own (3.4 GB)
+	tests/vllm/setup.sh $(VENV)-vllm
+	VIDCAP_VLLM_PYTHON=$(VENV)-vllm/bin/python $(BIN)/python -m pytest tests/vllm
+
+test-extras: setup-dev  ## each extra alone in a fresh environment, with its backend's tests (EXTRAS="hub clip" for some)
+	$(BIN)/python tests/extras/check_extra.py $(EXTRAS)
 
 lint: setup-dev  ## ruff: rules and formatting
 	$(BIN)/ruff check .
@@ -71,4 +78,4 @@ sample: setup  ## make shards/sample anew: one small real shard
 	cp -r shards/out/sample/shards shards/sample
 
 clean:  ## remove environments and outputs
-	rm -rf $(VENV) shards/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm shards/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -20,12 +20,28 @@ sr srp Serbian|sv swe Swedish|sw swh Swahili|ta tam Tamil|te tel Telugu|tg tgk T
 tr tur Turkish|uk ukr Ukrainian|ur urd Urdu|uz uzn Uzbek|vi vie Vietnamese|yo yor Yoruba|yue yue Cantonese
 zh cmn Chinese
 """
+# The other languages that lid.176 names: no text languages of Seamless.
+_OTHERS = """
+als Alemannic|an Aragonese|ast Asturian|av Avar|azb South Azerbaijani|ba Bashkir|bar Bavarian|bcl Central Bikol
+bh Bihari|bo Tibetan|bpy Bishnupriya|br Breton|bxr Buryat|cbk Chavacano|ce Chechen|co Corsican|cv Chuvash|diq Zazaki
+dsb Lower Sorbian|dty Doteli|dv Dhivehi|eml Emilian-Romagnol|eo Esperanto|frr North Frisian|fy West Frisian
+gd Scottish Gaelic|gn Guarani|gom Goan Konkani|gv Manx|hif Fiji Hindi|hsb Upper Sorbian|ht Haitian Creole
+ia Interlingua|ie Interlingue|ilo Ilocano|io Ido|jbo Lojban|krc Karachay-Balkar|kv Komi|kw Cornish|la Latin
+lb Luxembourgish|lez Lezgian|li Limburgish|lmo Lombard|lrc Northern Luri|mg Malagasy|mhr Meadow Mari|min Minangkabau
+mrj Hill Mari|mwl Mirandese|myv Erzya|mzn Mazanderani|nah Nahuatl|nap Neapolitan|nds Low German|new Newar|oc Occitan
+os Ossetian|pam Kapampangan|pfl Palatine German|pms Piedmontese|pnb Western Punjabi|qu Quechua|rm Romansh|rue Rusyn
+sa Sanskrit|sah Yakut|sc Sardinian|scn Sicilian|sco Scots|si Sinhala|sq Albanian|su Sundanese|tk Turkmen|tt Tatar
+tyv Tuvan|ug Uyghur|vec Venetian|vep Veps|vls West Flemish|vo Volapük|wa Walloon|war Waray|wuu Wu Chinese|xal Kalmyk
+xmf Mingrelian|yi Yiddish
+"""
 _ENTRIES = [entry.split(" ", 2) for line in _TABLE.strip().splitlines() for entry in line.split("|")]
 
 SEAMLESS: dict[str, str] = {code: seamless for code, seamless, _ in _ENTRIES}
 """ISO 639-1 (639-3 where there is none) → SeamlessM4T's text code. What is not here it does not translate from."""
 
-_NAMES = {code: name for code, _, name in _ENTRIES}
+_NAMES = {code: name for code, _, name in _ENTRIES} | dict(
+    entry.split(" ", 1) for line in _OTHERS.strip().splitlines() for entry in line.split("|")
+)
 
 
 def seamless_code(language: str) -> str | None:
@@ -41,3 +57,8 @@ def is_language(language: str, target: str) -> bool:
 def english_name(language: str) -> str:
     """`French` for `fr`; the code itself where no name is known."""
     return _NAMES.get(language, language)
+
+
+def is_named(language: str) -> bool:
+    """Whether the code is one that language identification (lid.176) gives, so that its name can be said."""
+    return language in _NAMES

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from clip_views import BLUE, RATE, Audio, babble, bands, clip, music, noise, still, tone
+from tiny_models.qwen2_audio import make_qwen2_audio
+from tiny_models.sound_captioner import make_sound_captioner
 
 from vidcap.backends import registry, roles
 from vidcap.backends.audio_captioner.descriptor import heard
@@ -16,11 +19,27 @@ from vidcap.backends.claims import Claim
 EMBEDDED = [n for n in registry.names("audio_captioner") if registry.get("audio_captioner", n).embedded]
 
 
-@pytest.fixture(params=EMBEDDED)
-def backend(request: pytest.FixtureRequest) -> Any:
-    made = registry.create("audio_captioner", request.param)
+def tiny_beats_qformer(folder: Path) -> dict[str, Any]:
+    return make_sound_captioner(folder) | {"max_new_tokens": 8}
+
+
+MODELS = {"beats_qformer": tiny_beats_qformer, "transformers_audio": make_qwen2_audio}
+"""Backends that need weights, and what makes tiny ones; returns the options."""
+
+
+@pytest.fixture(scope="module", params=[*EMBEDDED, *(pytest.param(name, marks=pytest.mark.full) for name in MODELS)])
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    options: dict[str, Any] = {}
+    if request.param in MODELS:
+        pytest.importorskip("transformers")
+        options = MODELS[request.param](tmp_path_factory.mktemp(request.param))
+    made = registry.create("audio_captioner", request.param, options)
     made.load("cpu")
     return made
+
+
+def test_every_backend_is_asked_here() -> None:
+    assert {*EMBEDDED, *MODELS} == set(registry.names("audio_captioner"))
 
 
 def test_it_keeps_the_protocol(backend: Any) -> None:

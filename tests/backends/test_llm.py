@@ -25,7 +25,11 @@ from vidcap.stages.answers import AnswerCheck
 
 NAMES = registry.names("llm")
 EMBEDDED = [name for name in NAMES if registry.get("llm", name).embedded]
-OPTIONS: dict[str, dict[str, Any]] = {"openai": {"endpoints": ["http://127.0.0.1:9"], "model": "m"}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "openai": {"endpoints": ["http://127.0.0.1:9"], "model": "m"},
+    "transformers": {"model": "lmsys/vicuna-7b-v1.5"},
+    "vllm": {"model": "lmsys/vicuna-7b-v1.5"},
+}
 """Options a backend cannot be made without, by its name; nothing is contacted before `load`."""
 
 VIDEO = "A calm, brightly lit shot dominated by blue and green."
@@ -41,7 +45,7 @@ def ask(task: str = "avs", key: str = "a_00000000_00000009", **slots: str) -> Re
     return Request(key, task, prompt, given)
 
 
-@pytest.fixture(params=NAMES)
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.full) if n == "transformers" else n for n in NAMES])
 def any_backend(request: pytest.FixtureRequest) -> Any:
     return registry.create("llm", request.param, OPTIONS.get(request.param))
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import whisper_checkpoints
+from tiny_models.faster_whisper import make_faster_whisper
 
 from vidcap.backends import registry, voice_activity
 from vidcap.errors import BackendError, ItemError
@@ -87,6 +88,8 @@ def tiny_weights(name: str, folder: Path) -> dict[str, Any]:
     """The options that give a backend a model."""
     if name == "whisper":
         return {"model": str(whisper_checkpoints.save(whisper_checkpoints.saying(), folder / "kite.pt"))}
+    if name == "faster_whisper":
+        return make_faster_whisper(folder / "kite")
     return {}
 
 

@@ -11,16 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import whisper_checkpoints as tiny
+from voices import RATE, Float32, silence, voice
 
 from vidcap.backends import registry, voice_activity, whisper_weights
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.records import Transcript
 
-Float32 = npt.NDArray[np.float32]
-RATE = 16_000
 EMPTY = Transcript()
 QUICK = {"temperatures": [0.0], "beam_size": None}
 SAMPLED = {"temperatures": [1.0], "logprob_threshold": None}
@@ -28,23 +26,6 @@ SAMPLED = {"temperatures": [1.0], "logprob_threshold": None}
 
 def made(**options: Any) -> Any:
     return registry.create("transcriber", "whisper", options)
-
-
-def voice(seconds: float, seed: int = 0) -> Float32:
-    """A buzz whose pitch and loudness change from syllable to syllable: speech, to the gate in front of the model."""
-    rng = np.random.default_rng(seed)
-    syllables = []
-    for _ in range(round(seconds / 0.2)):
-        at = np.arange(RATE // 5) / RATE
-        pitch = rng.uniform(90, 220)
-        buzz = sum(np.sin(2 * np.pi * pitch * k * at + k) * rng.uniform(0.1, 1) / k for k in range(1, 30))
-        syllables.append(buzz * np.hanning(len(at)) * rng.uniform(0.5, 1))
-    sound = np.concatenate(syllables)
-    return (0.3 * sound / np.abs(sound).max()).astype(np.float32)
-
-
-def silence(seconds: float) -> Float32:
-    return np.zeros(round(seconds * RATE), np.float32)
 
 
 class TestWithoutWeights:
@@ -84,7 +65,7 @@ class TestWithoutWeights:
             made(**options)
 
     def test_stretches_are_joined_up_to_a_pause_and_a_length(self) -> None:
-        from vidcap.backends.transcriber.whisper import join
+        from vidcap.backends.whisper_hearing import join
 
         pieces = [(0, 10), (12, 20), (23, 30), (31, 41), (42, 52)]
         assert join(pieces, longest=30, gap=2) == [(0, 20), (23, 52)]

@@ -2,25 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
+from model_server import FAST, ModelServer, chat
+from tiny_models.seamless import make_seamless
 
 from vidcap.backends import registry
 from vidcap.errors import BackendError, ItemError
-from vidcap.languages import SEAMLESS, english_name, is_language, seamless_code
+from vidcap.languages import SEAMLESS, english_name, is_language, is_named, seamless_code
+
+WITH_TORCH = ("seamless",)
 
 
-@pytest.fixture(scope="module", params=registry.names("translator"))
-def backend(request: pytest.FixtureRequest) -> Any:
-    made = registry.create("translator", request.param)
-    try:
-        made.load("cpu")
-    except BackendError as error:
-        if made.embedded:
-            raise
-        pytest.skip(f"{request.param} cannot be loaded here: {error.message}")
-    return made
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.full) if name in WITH_TORCH else name
+        for name in registry.names("translator")
+    ],
+)
+def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Skips a model whose library is not here. Published weights never are: the models get tiny ones."""
+    options: dict[str, Any] = {}
+    with ExitStack() as stack:
+        try:
+            if request.param == "seamless":
+                options = make_seamless(tmp_path_factory.mktemp("weights") / "seamless")
+            elif request.param == "llm":
+                server = ModelServer(lambda payload, number: chat("We walk along the river."))
+                stack.callback(server.kill)
+                options = {"llm": {"name": "openai", "endpoints": [server.url], "model": "m", **FAST}}
+            made = registry.create("translator", request.param, options)
+            made.load("cpu")
+        except (BackendError, ModuleNotFoundError) as error:
+            if request.param not in WITH_TORCH:
+                raise
+            pytest.skip(f"{request.param} cannot be loaded here: {error}")
+        if hasattr(made, "close"):
+            stack.callback(made.close)
+        yield made
 
 
 # every backend
@@ -48,11 +71,13 @@ def test_one_outcome_per_text(backend: Any) -> None:
 
 
 def test_an_unsupported_language_is_an_error_in_its_place(backend: Any) -> None:
-    if backend.supports("en", "eng"):
-        good, bad = backend.translate(["Hello there.", "qapla"], languages=["en", "xx"], to="eng")
-        assert isinstance(good, str)
-        assert isinstance(bad, ItemError)
-        assert bad.reason == "translate.failed"
+    for language in ("en", "fr"):
+        if backend.supports(language, "eng"):
+            good, bad = backend.translate(["Hello there.", "qapla"], languages=[language, "xx"], to="eng")
+            assert isinstance(good, str)
+            assert isinstance(bad, ItemError)
+            assert bad.reason == "translate.failed"
+            assert "`xx`" in bad.detail
 
 
 # passthrough
@@ -98,3 +123,15 @@ def test_the_map_is_sound() -> None:
     assert is_language("en", "eng")
     assert not is_language("", "eng")
     assert not is_language("xx", "")
+
+
+def test_every_language_of_identification_has_a_name() -> None:
+    identifier = registry.create("language_identifier", "fasttext")
+    identifier.load("cpu")
+    found = identifier._model.f.predict("one two three\n", 1000, -1.0, "strict")
+    labels = {label.removeprefix("__label__") for _, label in found}
+    assert len(labels) == 176
+    assert {label for label in labels if not is_named(label)} == set()
+    assert english_name("la") == "Latin"
+    assert not is_named("xx")
+    assert not is_named("")

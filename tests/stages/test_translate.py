@@ -120,7 +120,7 @@ def test_translate() -> None:
 
 @pytest.mark.parametrize(
     ("text", "language", "confidence", "named"),
-    [(LATIN, "la", 0.99, "la"), (FRENCH, "fr", 0.5, "French"), (LATIN, "", 0.0, "(unknown)")],
+    [(LATIN, "la", 0.99, "Latin"), (FRENCH, "fr", 0.5, "French"), (LATIN, "", 0.0, "(unknown)")],
 )
 def test_llm(text: str, language: str, confidence: float, named: str) -> None:
     model = Model()

@@ -10,6 +10,7 @@ _ABBREVIATIONS = frozenset(
 )
 _QUOTED = re.compile(r'"[^"]*"|“[^”]*”|«[^»]*»')
 _END = re.compile(r"""(?P<stop>[.!?…]+)(?P<close>["'”’»)\]]*)\s+(?=(?P<next>\S))|(?P<wide>[。！？])(?=\S)""")
+_FINISHED = re.compile(r"""[.!?…。！？]["'”’»)*]*\Z""")
 _LAST_WORD = re.compile(r"[^\s\"“”'(]+\Z")
 
 
@@ -39,6 +40,20 @@ def sentences(text: str) -> list[str]:
             begin = match.end()
     rest = text[begin:].strip()
     return [*found, rest] if rest else found
+
+
+def finished(text: str) -> bool:
+    """Whether the text ends as a sentence does."""
+    return _FINISHED.search(text) is not None
+
+
+def whole_sentences(text: str) -> str:
+    """The finished sentences that a text begins with, or ""; what breaks off is left out."""
+    text = text.strip()
+    if finished(text):
+        return text
+    parts = sentences(text)
+    return text[: len(text) - len(parts[-1])].strip() if len(parts) > 1 else ""
 
 
 def words(text: str) -> list[str]:

@@ -7,16 +7,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
+from vidcap.backends.answer_text import trimmed
 from vidcap.backends.sentences import sentences, without_quoted, words
-from vidcap.prompts import PLACEHOLDER, Prompt, plain
+from vidcap.prompts import PLACEHOLDER, Prompt
 
 MISSING = "(none)"
 """What stands in a prompt for a caption that the clip does not have."""
 ECHO_WORDS = 8
 """As many words in a row out of the prompt's own text are an echo; ordinary sentences share fewer."""
 
-_END_MARKS = re.compile(r"(</s>|<\|[a-z_]+\|>|###)")
-_PAIRS = (('"', '"'), ("“", "”"), ("'", "'"), ("‘", "’"), ("«", "»"), ("`", "`"), ("**", "**"), ("*", "*"), ("_", "_"))
 _OPENING_TALK = re.compile(
     r"(sure|certainly|of course|okay|ok|absolutely|great|understood|no problem|sorry)\s*[,.!:–—-]\s"
     r"|here(['’]s| is| are)\b[^.]{0,60}(\b(sentence|caption|description|summary|version|result)\b|:)"
@@ -46,17 +45,7 @@ class AnswerCheck:
 
     def clean(self, answer: str) -> str:
         """The answer without lead-in, end marks, surrounding quotes and line breaks at its ends; lines stay lines."""
-        text = _END_MARKS.split(answer.strip(), maxsplit=1)[0] if not _END_MARKS.match(answer.strip()) else ""
-        lines = [line for line in (plain(line) for line in text.splitlines()) if line]
-        text = "\n".join(lines)
-        lead_in = self.prompt.lead_in
-        before = ""
-        while before != text:
-            before = text
-            if lead_in and text.casefold().startswith(lead_in.casefold()):
-                text = text[len(lead_in) :].strip()
-            text = _unwrapped(text).strip()
-        return text
+        return trimmed(answer, self.prompt.lead_in)
 
     def fault(self, text: str, inputs: Mapping[str, str]) -> str:
         """What is wrong with a cleaned answer, or "". `inputs`: slot → caption the prompt was rendered with."""
@@ -106,18 +95,6 @@ class AnswerCheck:
         lines = (line for line in self.prompt.body.splitlines() if PLACEHOLDER.search(line))
         labels = (PLACEHOLDER.split(line)[0].strip().casefold() for line in lines)
         return tuple(label for label in labels if label.endswith(":"))
-
-
-def _unwrapped(text: str) -> str:
-    """Without a pair of quotes or emphasis marks around the whole of it."""
-    for opening, closing in _PAIRS:
-        inner = text[len(opening) : len(text) - len(closing)]
-        if len(text) > len(opening) + len(closing) and text.startswith(opening) and text.endswith(closing):
-            # `"Stop," he says, "or I shoot."` only looks wrapped.
-            if opening in inner or closing in inner:
-                continue
-            return inner
-    return text
 
 
 def _concatenates(said: list[str], given: list[list[str]]) -> bool:

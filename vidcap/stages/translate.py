@@ -43,7 +43,7 @@ class Translate(ClipStage):
     """
 
     name = "translate"
-    version = 1
+    version = 2
     role = "translator"
     wants_llm = True
     prompt_slots: ClassVar[dict[str, str]] = {TASK: "translate"}

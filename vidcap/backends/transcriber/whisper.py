@@ -14,25 +14,24 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from vidcap.backends import voice_activity, whisper_weights
-from vidcap.backends.roles import BackendConfig, Float32, Outcome
+from vidcap.backends import whisper_weights
+from vidcap.backends.roles import Float32, Outcome
+from vidcap.backends.whisper_hearing import (
+    FORGET_ABOVE,
+    OURS,
+    RATE,
+    THEIRS,
+    WINDOW_SECONDS,
+    HearingConfig,
+    first_speech,
+    stretches,
+    transcript,
+)
 from vidcap.errors import BackendError, ItemError, TransientError
-from vidcap.records import Transcript, Word
+from vidcap.records import Transcript
 from vidcap.torch_device import checked_device, cpu_threads, out_of_memory
-
-RATE = voice_activity.SAMPLE_RATE
-WINDOW_SECONDS = 30.0
-"""What the model hears at once."""
-MIN_SAMPLES = RATE // 10
-"""Shorter sound holds no word; nobody is asked."""
-TOKEN_SECONDS = 0.02
-"""The model's clock: no word is shorter."""
-FORGET_ABOVE = 0.5
-"""Text sampled at a higher temperature is no context for what follows (as in openai-whisper)."""
-OURS, THEIRS = {"jw": "jv"}, {"jv": "jw"}
-"""Codes that differ between ISO 639-1 and Whisper."""
 
 _LOG = logging.getLogger(__name__)
 _BENIGN = (
@@ -52,7 +51,7 @@ class Backend:
     asked before. Loaded on the CPU where it is not loaded.
     """
 
-    class Config(BackendConfig):
+    class Config(HearingConfig):
         incidental: ClassVar[frozenset[str]] = frozenset({"model", "download_root", "download", "threads"})
 
         model: str = Field(default="large-v2", min_length=1)
@@ -61,46 +60,8 @@ class Backend:
         """Where files of published names lie; by default where openai-whisper keeps them."""
         download: bool = False
         """Fetch an absent file of a published name when loading."""
-        language: str | None = Field(default=None, pattern=r"^[a-z]{2,3}$")
-        """ISO 639-1; by default detected on the first 30 s of speech of every recording."""
-        min_language_probability: float = Field(default=0.5, ge=0, le=1)
-        """Below it what was detected is used, but not told as the language of the transcript."""
         precision: Literal["auto", "fp16", "fp32"] = "auto"
         """`auto`: fp16 on a GPU, fp32 on a CPU."""
-        vad: bool = True
-        """Only stretches that may be speech are heard, neighbours together; without it, everything."""
-        join_seconds: float = Field(default=2.0, ge=0, le=WINDOW_SECONDS)
-        """With `vad`: stretches no further apart are heard as one, up to 30 s."""
-        beam_size: int | None = Field(default=5, ge=1, le=32)
-        """At temperature 0; null is greedy."""
-        best_of: int | None = Field(default=None, ge=1, le=32)
-        """Samples at higher temperatures, of which the likeliest counts."""
-        temperatures: tuple[float, ...] = Field(default=(0.0, 0.2, 0.4, 0.6, 0.8, 1.0), min_length=1)
-        """Tried in turn until the two thresholds below are met."""
-        compression_ratio_threshold: float | None = Field(default=2.4, gt=0)
-        logprob_threshold: float | None = Field(default=-1.0, le=0)
-        no_speech_threshold: float | None = Field(default=0.6, ge=0, le=1)
-        """A window more probably without speech, and below `logprob_threshold`, is silence."""
-        drop_repetitions: bool = True
-        """Drop segments that exceed `compression_ratio_threshold` at the last temperature too."""
-        condition_on_previous_text: bool = False
-        """True keeps names and spelling over windows, and keeps loops going."""
-        hallucination_silence_threshold: float | None = Field(default=None, ge=0)
-        """Seconds: around improbable words longer silence is skipped, and they with it."""
-        word_timestamps: bool = True
-        """Without them only `scope: clip` of the stage works, and confidence is of tokens."""
-        initial_prompt: str | None = None
-        """Text to go before the first window: names and spelling to expect."""
-        threads: int = Field(default=1, ge=1)
-        """Of the CPU, per worker process."""
-
-        @model_validator(mode="after")
-        def _consistent(self) -> Backend.Config:
-            if not all(0 <= value <= 2 for value in self.temperatures):
-                raise ValueError("`temperatures` lie in [0, 2]")
-            if self.hallucination_silence_threshold is not None and not self.word_timestamps:
-                raise ValueError("`hallucination_silence_threshold` needs `word_timestamps`")
-            return self
 
     embedded: ClassVar[bool] = False
     extra: ClassVar[str] = "whisper"
@@ -119,9 +80,7 @@ class Backend:
 
     def identity(self) -> str:
         """Of a published name no file is needed. Precision is named as it was asked for, whatever the device."""
-        c = self.config
-        search = f"beam-{c.beam_size}" if c.beam_size else "greedy"
-        chosen = [c.precision, search, "vad" if c.vad else "whole", *([c.language] if c.language else [])]
+        chosen = [self.config.precision, *self.config.manner()]
         versions = f"openai-whisper-{whisper_weights.library_version()}/torch-{importlib.metadata.version('torch')}"
         return f"{self._name}@{self._digest[:12]}/{'-'.join(chosen)}/{versions}"
 
@@ -156,9 +115,7 @@ class Backend:
         return found
 
     def _transcribe(self, audio: Float32, seed: int) -> Transcript:
-        if not np.isfinite(audio).all():
-            raise ItemError("transcribe.failed", "the sound holds values that are no numbers")
-        chunks = self._chunks(audio)
+        chunks = stretches(audio, self.config)
         if not chunks:
             return Transcript()
         heard: list[tuple[float, float, dict[str, Any]]] = []
@@ -173,17 +130,7 @@ class Backend:
                 context = "".join(segment["text"] for segment in segments) if goes_on else None
                 heard += [(first / RATE, end / RATE, segment) for segment in segments]
         known = probability >= self.config.min_language_probability
-        return _transcript(heard, OURS.get(language, language) if known else "")
-
-    def _chunks(self, audio: Float32) -> list[tuple[int, int]]:
-        """Sample ranges to hear: all, or what may be speech; none where there is nothing but silence."""
-        if len(audio) < MIN_SAMPLES or voice_activity.frame_levels(audio).max() <= voice_activity.QUIET_DB:
-            return []
-        if not self.config.vad:
-            return [(0, len(audio))]
-        pieces = voice_activity.pieces(audio, max_seconds=WINDOW_SECONDS)
-        joined = join(pieces, longest=int(WINDOW_SECONDS * RATE), gap=round(self.config.join_seconds * RATE))
-        return [chunk for chunk in joined if chunk[1] - chunk[0] >= MIN_SAMPLES]
+        return transcript(heard, OURS.get(language, language) if known else "")
 
     def _language(self, audio: Float32, chunks: Sequence[tuple[int, int]]) -> tuple[str, float]:
         """Whisper's code and its probability: as asked for, or detected on the first 30 s of speech."""
@@ -194,11 +141,7 @@ class Backend:
         import torch
         from whisper.audio import N_FRAMES, N_SAMPLES, log_mel_spectrogram, pad_or_trim
 
-        speech = np.zeros(0, np.float32)
-        for first, end in chunks:
-            if len(speech) < N_SAMPLES:
-                speech = np.concatenate([speech, audio[first : min(end, first + N_SAMPLES - len(speech))]])
-        spectrum = log_mel_spectrogram(speech, self._model.dims.n_mels, padding=N_SAMPLES)
+        spectrum = log_mel_spectrogram(first_speech(audio, chunks), self._model.dims.n_mels, padding=N_SAMPLES)
         wanted = pad_or_trim(spectrum, N_FRAMES).to(self._model.device, torch.float16 if self._half else torch.float32)
         _, probabilities = self._model.detect_language(wanted)
         best = max(probabilities, key=probabilities.get)
@@ -319,17 +262,6 @@ class Backend:
         return self._named[1]
 
 
-def join(pieces: Sequence[tuple[int, int]], *, longest: int, gap: int) -> list[tuple[int, int]]:
-    """Sample ranges with neighbours made one: no more than `gap` apart, together no longer than `longest`."""
-    joined: list[tuple[int, int]] = []
-    for first, end in pieces:
-        if joined and first - joined[-1][1] <= gap and end - joined[-1][0] <= longest:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((first, end))
-    return joined
-
-
 def halve(model: Any) -> None:
     """Store in fp16 what the library casts to fp16 at every use: half the memory, the same numbers."""
     from whisper.model import Conv1d, Linear
@@ -337,30 +269,3 @@ def halve(model: Any) -> None:
     for module in model.modules():
         if isinstance(module, (Conv1d, Linear)):
             module.half()
-
-
-def _transcript(heard: Sequence[tuple[float, float, dict[str, Any]]], language: str) -> Transcript:
-    """Segments with the stretch (seconds) that each was heard in. One with words has their times put in order."""
-    texts, words, tokens = [], list[Word](), list[tuple[float, int]]()
-    timed = any(segment.get("words") for _, _, segment in heard)
-    latest = 0.0
-    for start, end, segment in heard:
-        spoken = [word for word in segment.get("words") or () if word["word"].strip()]
-        if timed and not spoken:
-            continue
-        # A word over two segments stands in the first one's words, halved in their texts.
-        texts.append("".join(word["word"] for word in spoken) if timed else segment["text"])
-        tokens.append((segment["avg_logprob"], len(segment["tokens"])))
-        for word in spoken:
-            # Words of no length and words that begin before the last one do come up.
-            latest = min(max(start + float(word["start"]), latest, start), end - TOKEN_SECONDS)
-            till = min(max(start + float(word["end"]), latest + TOKEN_SECONDS), end)
-            p = min(1.0, max(0.0, float(word["probability"])))
-            words.append(Word(round(latest, 6), round(till, 6), word["word"].strip(), p))
-    if not texts:
-        return Transcript()
-    if words:
-        confidence = sum(word.p for word in words) / len(words)
-    else:
-        confidence = math.exp(min(0.0, sum(p * n for p, n in tokens) / sum(n for _, n in tokens)))
-    return Transcript(" ".join("".join(texts).split()), tuple(words), confidence, language)
