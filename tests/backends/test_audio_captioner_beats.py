@@ -232,7 +232,7 @@ class TestRefused:
         path = tmp_path / "odd.safetensors"
         save_file(state, path)
         assert "no file of `vidcap train-captioner`" in self.refused(options, weights=str(path)).message
-        save_file(state, path, metadata=about | {"facts": "{}"})
+        save_file(state, path, metadata={"vidcap": '{"kind": "vidcap-sound-prefix/1"}'})
         assert "does not say" in self.refused(options, weights=str(path)).message
         save_file({**state, "more": torch.zeros(1)}, path, metadata=about)
         assert "unexpected: more" in self.refused(options, weights=str(path)).message

@@ -12,9 +12,11 @@ from vidcap.backends import needs, registry
 from vidcap.backends.reference import BackendRef
 from vidcap.doctor.endpoints import ask, shown
 from vidcap.doctor.machine import ENCODERS, Gpus, free_bytes
+from vidcap.doctor.weights import inner_backends, weights_of
 from vidcap.errors import VidcapError
 from vidcap.pipeline.config import PipelineConfig, StageConfig, load_config
 from vidcap.pipeline.plan import Plan
+from vidcap.stages.base import Context
 from vidcap.stages.registry import stage_class
 
 WEIGHTS = frozenset(".pt .pth .bin .onnx .safetensors .ckpt .gguf .ftz .npz .model".split())
@@ -63,10 +65,9 @@ def _of_stage(stage: StageConfig, plan: Plan | None, gpus: Gpus) -> Iterator[Nee
     cls = stage_class(stage.stage)
     for role, ref in ((getattr(cls, "role", None), stage.backend), ("llm", stage.llm)):
         if role is not None and ref is not None:
-            backend = _backend(stage.stage, role, ref)
-            yield backend
-            yield from _weights(stage.stage, ref, backend.detail)
-            yield from _servers(role, ref)
+            yield from _of_backend(stage.stage, role, ref)
+    if stage.options.get("through") == "ffmpeg":
+        yield _program(stage, cls)
     try:
         if plan is not None:
             plan.prompts_of(stage)
@@ -74,6 +75,32 @@ def _of_stage(stage: StageConfig, plan: Plan | None, gpus: Gpus) -> Iterator[Nee
         yield Need(f"{stage.stage}: prompts", False, error.message, error.hint)
     if stage.device != "cpu":
         yield _device(stage, gpus)
+
+
+def _of_backend(stage: str, role: str, ref: BackendRef) -> Iterator[Need]:
+    """Of the backend itself, and of those that its options name."""
+    backend = _backend(stage, role, ref)
+    yield backend
+    inner = dict(inner_backends(role, ref))
+    own = ref.model_copy(update={"options": {name: value for name, value in ref.options.items() if name not in inner}})
+    yield from _weights(stage, own, backend.detail)
+    for weights in weights_of(role, ref):
+        what = f"{stage}: {ref.name}: {weights.option}"
+        yield Need(what, bool(weights.place), weights.place or f"`{weights.name}` is not here", weights.mend)
+    yield from _servers(role, own)
+    for inner_role, inner_ref in inner.items():
+        yield from _of_backend(stage, inner_role, inner_ref)
+
+
+def _program(stage: StageConfig, cls: Any) -> Need:
+    """The ffmpeg program with what the stage asks of it, tried."""
+    what = f"{stage.stage}: the ffmpeg program"
+    try:
+        options = cls.Options.model_validate(stage.options)
+        cls(options, Context())
+        return Need(what, True, cls.libraries(options))
+    except VidcapError as error:
+        return Need(what, False, error.message, error.hint)
 
 
 def _backend(stage: str, role: str, ref: BackendRef) -> Need:

@@ -29,7 +29,7 @@ def copy_video(source: SourceReader, run: range, first: int, last: int, out: Cli
     tables = source.tables
     packets = source.packets(run)
     context = source.video.codec_context
-    if context.codec.canonical_name == "h264" and not _starts_clean(bytes(packets[0]), context.extradata):
+    if context.codec.canonical_name == "h264" and not starts_clean(bytes(packets[0]), context.extradata):
         raise NotCopyableError("the key packet is a recovery point, not a clean start")
     if any(packet.has_sidedata("new_extradata") for packet in packets):
         raise NotCopyableError("the stream's parameters change within the span")
@@ -65,7 +65,7 @@ def _duration(tables: SourceTables, pts: int) -> int:
     return tables.frames.end_pts(int(np.searchsorted(tables.frames.pts, pts))) - pts
 
 
-def _starts_clean(data: bytes, extradata: bytes | None) -> bool:
+def starts_clean(data: bytes, extradata: bytes | None) -> bool:
     """Whether an H.264 access unit holds an IDR slice. Other key packets may need what stands before them.
 
     NAL units stand behind lengths where the stream's header is an `avcC` record (its first byte is 1; the fifth says

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +17,7 @@ from vidcap.media.copying import MP4_CODECS, NotCopyableError, copy_video
 from vidcap.media.facts import MediaFacts, SourceFacts
 from vidcap.media.frames import SourceTables
 from vidcap.media.mp4 import ClipFile
+from vidcap.media.program_encoding import Encoding
 from vidcap.media.reencoding import encode_video, upright_size
 from vidcap.media.snap import copy_run
 from vidcap.media.source import OutOfStepError, SourceReader
@@ -33,14 +34,13 @@ _SAMPLE = 8
 @dataclass(frozen=True, slots=True)
 class CutOptions:
     """`method`: "exact" copies where that hides nothing, "reencode" never does. `video`: "keep" also copies other
-    codecs that MP4 can hold. `crf` (0 to 51, lower is better) and `preset` are x264's.
+    codecs that MP4 can hold. `encoding` is that of what is not copied.
     """
 
     method: Literal["exact", "reencode"] = "exact"
     video: Picture = "h264"
     audio: Literal["aac", "none"] = "aac"
-    crf: int = 20
-    preset: str = "veryfast"
+    encoding: Encoding = field(default_factory=Encoding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,13 +143,12 @@ class Cutter:
                 out,
                 facts=self.facts,
                 rate=rate_of(table, first, last),
-                crf=options.crf,
-                preset=options.preset,
+                encoding=options.encoding,
             )
             sound = self._sound(first, last, out)
             out.finish()
         check = check_reencode(out_path, table, first, last, given)
-        return self._result("reencode", check, "h264", upright_size(self.facts), first, last, sound)
+        return self._result("reencode", check, options.encoding.codec, upright_size(self.facts), first, last, sound)
 
     def _sound(self, first: int, last: int, out: ClipFile) -> Sound:
         table = self.tables.frames

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import os
-import shutil
-from array import array
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import av.error
@@ -19,19 +15,29 @@ import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from vidcap.errors import MediaError, TransientError
 from vidcap.media.audio import MAX_SECONDS, SoundTrack
+from vidcap.media.building import building, commit
 from vidcap.media.candidates import CandidatePicker, CandidateWriter, JpegMaker
 from vidcap.media.clock import FrameClock
 from vidcap.media.evidence import FACTS, THUMBNAILS
 from vidcap.media.facts import SourceFacts
-from vidcap.media.frames import NO_TIME, FrameTable, PacketIndex, SourceTables
+from vidcap.media.frames import FrameTable, SourceTables
+from vidcap.media.growing import GrowingTables
 from vidcap.media.probe import MediaFacts, audio_stream, check_file, facts_of, open_media, video_stream
+from vidcap.media.program_decoding import (
+    EXACT,
+    Hwaccel,
+    NotInStepError,
+    Shown,
+    check_key_packet,
+    first_picture,
+    program_frames,
+)
 from vidcap.media.sniff import ends_early
 from vidcap.media.thumbnails import THUMBNAIL, Thumbnailer, hashes
-from vidcap.store import sync_folder
 
 MIN_SIDE = 16
 MAX_BARREN_PACKETS = 10_000
@@ -48,12 +54,22 @@ class DecodeOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    through: Literal["pyav", "ffmpeg"] = "pyav"
+    """`ffmpeg`: pictures come through the ffmpeg program, which must be installed. The evidence is the same."""
+    hwaccel: Hwaccel = "none"
+    """`cuda`: the program decodes on an Nvidia card (NVDEC) what the card can decode."""
     threads: int = Field(default=1, ge=1, le=64)
     frames_per_second: float = Field(default=2.0, gt=0, le=60)
     frame_height: int = Field(default=336, ge=16, le=4320)
     max_pixels: int = Field(default=8_847_360, ge=256)
     max_frames: int = Field(default=1_000_000, ge=1)
     max_bytes: int = Field(default=64_000_000_000, ge=1)
+
+    @model_validator(mode="after")
+    def _hwaccel_needs_the_program(self) -> DecodeOptions:
+        if self.hwaccel != "none" and self.through != "ffmpeg":
+            raise ValueError(f"`hwaccel: {self.hwaccel}` goes through the program: add `through: ffmpeg`")
+        return self
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,39 +98,35 @@ def decode_source(
 
     What is done with damage: a packet that fails is left out and the next frame marked corrupt; a file that ends early
     gives what it holds, marked `truncated`. With several decoder threads damaged streams come out different from run
-    to run: after any fault the source is decoded once more with one thread, the only case in which it is opened twice.
+    to run: after any fault the source is decoded once more with one thread. Where the ffmpeg program is asked for and
+    does not give the very frames that PyAV would, PyAV decodes the source, and its facts say so.
     """
-    for threads in sorted({options.threads, 1}, reverse=True):
-        with _building(folder) as temporary:
-            work = _Pass(path, temporary, options, window, on_progress or _ignore, threads, wants_sound=sound)
+    ways = [(threads, False) for threads in sorted({options.threads, 1}, reverse=True)]
+    if options.through == "ffmpeg":
+        ways.insert(0, (options.threads, True))
+    passed_over = ""
+    for threads, program in ways:
+        last = (threads, program) == ways[-1]
+        with building(folder) as temporary:
+            work = _Pass(
+                path, temporary, options, window, on_progress or _ignore, threads, wants_sound=sound, program=program
+            )
+            work.passed_over = passed_over
             try:
                 decoded = work.run()
+            except NotInStepError as error:
+                passed_over = str(error)
+                continue
             except MediaError:
-                if threads == 1 or not work.damaged:
+                if last or not work.damaged:
                     raise
                 continue
             finally:
                 work.close()
-            if threads == 1 or not work.damaged:
-                _commit(temporary, folder, durable=durable)
+            if last or not work.damaged:
+                commit(temporary, folder, durable=durable)
                 return decoded
     raise AssertionError("the pass with one thread returns or raises")
-
-
-@dataclass
-class _Columns:
-    """The growing tables, eight bytes an entry."""
-
-    pts: array[int] = field(default_factory=lambda: array("q"))
-    duration: array[int] = field(default_factory=lambda: array("q"))
-    key: bytearray = field(default_factory=bytearray)
-    corrupt: bytearray = field(default_factory=bytearray)
-    packet_pts: array[int] = field(default_factory=lambda: array("q"))
-    packet_dts: array[int] = field(default_factory=lambda: array("q"))
-    packet_key: bytearray = field(default_factory=bytearray)
-    packet_size: array[int] = field(default_factory=lambda: array("q"))
-    packet_offset: array[int] = field(default_factory=lambda: array("q"))
-    packet_discard: bytearray = field(default_factory=bytearray)
 
 
 class _Pass:
@@ -130,17 +142,19 @@ class _Pass:
         threads: int,
         *,
         wants_sound: bool,
+        program: bool,
     ) -> None:
         self.path, self.folder, self.options = path, folder, options
         self.window = window or (None, None)
         self.on_progress = on_progress
-        self.threads, self.wants_sound = threads, wants_sound
+        self.threads, self.wants_sound, self.program = threads, wants_sound, program
+        self.passed_over = ""
         self.damaged = False
         self.lost = 0
         self.mark_next = False
         self.barren = 0
         self.sizes: set[tuple[int, int]] = set()
-        self.columns = _Columns()
+        self.columns = GrowingTables()
         self.facts: MediaFacts | None = None
         self.jpegs: JpegMaker | None = None
         self.sound: SoundTrack | None = None
@@ -202,6 +216,8 @@ class _Pass:
                     continue
                 if packet.size:
                     self._note_packet(packet)
+                if self.program:
+                    continue
                 self._decode(container, packet.decode, packet.size > 0)
                 if self.barren > MAX_BARREN_PACKETS:
                     self.damaged = True
@@ -209,18 +225,38 @@ class _Pass:
         except av.error.FFmpegError as error:
             if isinstance(error, av.error.OSError) and error.errno == 5:
                 raise TransientError(f"reading `{self.path}` failed: {error.strerror}") from error
+            if self.program:
+                raise NotInStepError("the file ends early") from error
             self._decode(container, lambda: video.codec_context.decode(None), False)
             return True
+        if self.program:
+            self._through_program(container)
         return False
 
+    def _through_program(self, container: InputContainer) -> None:
+        """All frames, now that the packets have said which there are."""
+        codec = video_stream(container).codec_context.codec.canonical_name
+        if codec not in EXACT:
+            raise NotInStepError(f"two decoders need not agree about {codec}")
+        if self.damaged:
+            raise NotInStepError("damaged packets")
+        shown = Shown.by(self.columns.packets(), np.array(self.columns.packet_duration, np.int64))
+        like = first_picture(self.path, self.options.max_pixels)
+        for frame in program_frames(
+            self.path,
+            container,
+            like,
+            shown,
+            hwaccel=self.options.hwaccel,
+            threads=self.threads,
+            max_pixels=self.options.max_pixels,
+        ):
+            self._take(container, frame)
+
     def _note_packet(self, packet: Packet[Any]) -> None:
-        c = self.columns
-        c.packet_pts.append(NO_TIME if packet.pts is None else packet.pts)
-        c.packet_dts.append(NO_TIME if packet.dts is None else packet.dts)
-        c.packet_key.append(packet.is_keyframe)
-        c.packet_size.append(packet.size)
-        c.packet_offset.append(-1 if packet.pos is None else packet.pos)
-        c.packet_discard.append(packet.is_discard)
+        if self.program and packet.is_keyframe:
+            check_key_packet(packet, packet.stream.codec_context)
+        self.columns.add_packet(packet)
         self.barren += 1
         if packet.is_corrupt:
             self.damaged = self.mark_next = True
@@ -250,16 +286,14 @@ class _Pass:
         index = len(c.pts)
         if index >= self.options.max_frames:
             raise MediaError("media.too_large", f"more than {self.options.max_frames} frames", value=float(index + 1))
-        c.pts.append(self.clock.time_of(frame.pts, frame.dts, frame.duration))
-        seconds = float((c.pts[-1] - c.pts[0]) * self.base)
+        pts = self.clock.time_of(frame.pts, frame.dts, frame.duration)
+        seconds = float((pts - c.pts[0]) * self.base) if index else 0.0
         if seconds > MAX_SECONDS:
             raise MediaError("media.bad_timestamps", f"frame {index} claims to lie {seconds:.0f} s after the first")
         corrupt = bool(frame.is_corrupt) or self.mark_next
         self.damaged |= corrupt
         self.mark_next = False
-        c.duration.append(max(0, frame.duration or 0))
-        c.key.append(frame.key_frame)
-        c.corrupt.append(corrupt)
+        c.add_frame(pts, frame, corrupt=corrupt)
         thumbnail = self.thumbnail_of(frame)
         self.thumbnails.write(thumbnail.tobytes())
         start, end = self.window
@@ -282,22 +316,8 @@ class _Pass:
         if 2 * self.clock.stuck > count:
             raise MediaError("media.bad_timestamps", f"{self.clock.stuck} of {count} frame times do not ascend")
         self.close()
-        frames = FrameTable(
-            self.base,
-            np.array(c.pts, np.int64),
-            np.array(c.duration, np.int64),
-            np.array(c.key, np.bool_),
-            np.array(c.corrupt, np.bool_),
-            _hash_all(self.folder / THUMBNAILS),
-        )
-        packets = PacketIndex(
-            np.array(c.packet_pts, np.int64),
-            np.array(c.packet_dts, np.int64),
-            np.array(c.packet_key, np.bool_),
-            np.array(c.packet_size, np.int64),
-            np.array(c.packet_offset, np.int64),
-            np.array(c.packet_discard, np.bool_),
-        )
+        tables = c.tables(self.base, _hash_all(self.folder / THUMBNAILS))
+        frames = tables.frames
         seconds = frames.end(count - 1)
         if self.sound is not None:
             self.sound.finish((c.pts[0] - self.clock.made_up) * self.base, seconds)
@@ -314,8 +334,8 @@ class _Pass:
             repaired_times=self.clock.repaired,
             sizes=len(self.sizes),
             audio_error=self.sound.error if self.sound is not None else "",
+            passed_over=self.passed_over,
         )
-        tables = SourceTables(frames, packets)
         tables.save(self.folder)
         self.candidates.finish()
         (self.folder / FACTS).write_text(found.to_json(), "utf-8")
@@ -351,29 +371,3 @@ def _read_through(path: str, size: int) -> tuple[str, str]:
 def _hash_all(path: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:
     thumbnails = np.memmap(path, np.uint8, "r").reshape(-1, *THUMBNAIL, 3)
     return np.concatenate([hashes(np.asarray(thumbnails[at : at + 1024])) for at in range(0, len(thumbnails), 1024)])
-
-
-@contextlib.contextmanager
-def _building(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside `folder`; leftovers of killed workers for the same source are swept."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for stale in folder.parent.glob(f".{folder.name}.*.tmp"):
-        shutil.rmtree(stale, ignore_errors=True)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir()
-    try:
-        yield temporary
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _commit(temporary: Path, folder: Path, *, durable: bool) -> None:
-    if durable:
-        for path in temporary.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        sync_folder(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.replace(folder)
-    if durable:
-        sync_folder(folder.parent)

@@ -63,7 +63,8 @@ class SourceFacts(MediaFacts):
     the manifest asks for; candidates lie only inside. `truncated`: the file ends before what it announces.
     `lost_packets`: video packets that could not be read. `repaired_times`: frames whose time in the table is not the
     container's (missing or not ascending); 0 means that table and packets agree. `sizes`: picture sizes met, 1 where
-    the resolution never changes. `audio_error`: what went wrong with the sound; it is silent there.
+    the resolution never changes. `audio_error`: what went wrong with the sound; it is silent there. `passed_over`: why
+    the ffmpeg program was asked for and PyAV decoded it, "" else.
     """
 
     sha256: str
@@ -77,6 +78,7 @@ class SourceFacts(MediaFacts):
     repaired_times: int = 0
     sizes: int = 1
     audio_error: str = ""
+    passed_over: str = ""
 
     @property
     def note(self) -> str:
@@ -92,6 +94,8 @@ class SourceFacts(MediaFacts):
             parts.append(f"{self.sizes} picture sizes")
         if self.audio_error:
             parts.append(f"sound: {self.audio_error}")
+        if self.passed_over:
+            parts.append(f"decoded by PyAV, not the ffmpeg program: {self.passed_over}")
         return "; ".join(parts)
 
 

@@ -47,12 +47,13 @@ class ClipFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._container.close()
 
-    def copied(self, template: Any) -> Track:
-        """A track that takes packets of the stream `template` as they are."""
+    def copied(self, template: Any, time_base: Fraction | None = None) -> Track:
+        """A track that takes packets of the stream `template` as they are, with times in its units or in these."""
+        base = time_base or template.time_base
         stream = self._container.add_stream_from_template(template, opaque=True)
         stream.metadata.clear()  # Titles and encoder names of the source are not the clip's.
-        stream.time_base = template.time_base
-        return self._track(stream, template.time_base)
+        stream.time_base = base
+        return self._track(stream, base)
 
     def encoded(self, codec: str, rate: Fraction | int, time_base: Fraction, options: dict[str, str]) -> Track:
         """A track for packets of `track.stream.encode(frame)`; set the picture or sound format on the stream first."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -17,6 +17,7 @@ from vidcap.media.facts import MediaFacts
 from vidcap.media.frames import FrameTable
 from vidcap.media.mp4 import ClipFile, Track
 from vidcap.media.probe import PQ_AND_HLG
+from vidcap.media.program_encoding import INFORMATION, Encoding, ThroughProgram
 from vidcap.media.thumbnails import Thumbnailer
 
 _BT709 = 1
@@ -46,8 +47,7 @@ def encode_video(
     *,
     facts: MediaFacts,
     rate: Fraction,
-    crf: int,
-    preset: str,
+    encoding: Encoding,
 ) -> npt.NDArray[np.uint8]:
     """Encode the frames (index, picture) with times counted from frame `first`; returns N×27×48×3 thumbnails.
 
@@ -58,40 +58,59 @@ def encode_video(
     origin = int(table.pts[first])
     ends: dict[int, int] = {}
     upright: _Upright | None = None
-    track: Track | None = None
-    # The encoder writes its version and settings into the first picture; they are no part of the clip.
-    strip = BitStreamFilterContext("filter_units=remove_types=6", "h264")
+    encoder: ThroughProgram | _X264 | None = None
 
     def take(pictures: Iterable[Any]) -> None:
-        nonlocal track
+        nonlocal encoder
         for picture in pictures:
-            if track is None:
-                track = _open_encoder(picture, out, table.time_base, rate, crf, preset)
+            if encoder is None:
+                through = ThroughProgram if encoding.through == "ffmpeg" else _X264
+                encoder = through(picture, out, table.time_base, rate, encoding)
             seen.append(thumbnail(picture))
-            picture.pict_type = 0
-            put(track, track.stream.encode(picture))
+            encoder.take(picture)
 
-    def put(to: Track, packets: Iterable[Any]) -> None:
-        for packet in packets:
+    try:
+        for index, frame in frames:
+            at = int(table.pts[index]) - origin
+            ends[at] = table.end_pts(index) - origin
+            if upright is None or not upright.fits(frame):
+                if upright is not None:
+                    take(upright.flush())
+                upright = _Upright(frame, facts, table.time_base)
+            frame.pts, frame.time_base = at, table.time_base
+            take(upright.turn(frame))
+        if upright is not None:
+            take(upright.flush())
+        if encoder is not None:
+            encoder.finish(ends)
+    finally:
+        if encoder is not None:
+            encoder.close()
+    return np.stack(seen) if seen else np.empty((0, 27, 48, 3), np.uint8)
+
+
+class _X264:
+    """PyAV's x264, with the interface of `ThroughProgram`."""
+
+    def __init__(self, picture: Any, out: ClipFile, time_base: Fraction, rate: Fraction, encoding: Encoding) -> None:
+        self._time_base = time_base
+        self._track = _open_encoder(picture, out, time_base, rate, encoding.crf, encoding.preset)
+        self._packets: list[Any] = []
+
+    def take(self, picture: Any) -> None:
+        picture.pict_type = 0
+        self._packets += self._track.stream.encode(picture)
+
+    def finish(self, ends: Mapping[int, int]) -> None:
+        strip = BitStreamFilterContext(INFORMATION["h264"], "h264")
+        for packet in [*self._packets, *self._track.stream.encode(None)]:
             unit: Any
             for unit in strip.filter(packet):
-                pts = _ticks(unit.pts, unit.time_base, table.time_base)
-                to.add(unit, pts=pts, dts=_ticks(unit.dts, unit.time_base, table.time_base), duration=ends[pts] - pts)
+                pts, dts = (_ticks(time, unit.time_base, self._time_base) for time in (unit.pts, unit.dts))
+                self._track.add(unit, pts=pts, dts=dts, duration=ends[pts] - pts)
 
-    for index, frame in frames:
-        at = int(table.pts[index]) - origin
-        ends[at] = table.end_pts(index) - origin
-        if upright is None or not upright.fits(frame):
-            if upright is not None:
-                take(upright.flush())
-            upright = _Upright(frame, facts, table.time_base)
-        frame.pts, frame.time_base = at, table.time_base
-        take(upright.turn(frame))
-    if upright is not None:
-        take(upright.flush())
-    if track is not None:
-        put(track, track.stream.encode(None))
-    return np.stack(seen) if seen else np.empty((0, 27, 48, 3), np.uint8)
+    def close(self) -> None:
+        """Nothing outlives it."""
 
 
 class _Upright:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from vidcap.media.decode import DecodeOptions, decode_source
+from vidcap.media.ffmpeg_program import libraries
+from vidcap.media.program_decoding import check_decoding, try_decoding
 from vidcap.records import Source
 from vidcap.stages.base import Context
 
@@ -52,6 +54,15 @@ class Decode:
     def __init__(self, options: DecodeOptions, context: Context | None = None) -> None:
         self.options = options
         self.context = context or Context()
+        if options.through == "ffmpeg":
+            try_decoding(options.hwaccel)
+
+    @staticmethod
+    def libraries(options: DecodeOptions) -> str:
+        """What reads the sources, for the fingerprint. Raises `ConfigError` where the program cannot do it."""
+        if options.through == "ffmpeg":
+            check_decoding(options.hwaccel)
+        return libraries(through=options.through)
 
     def run(self, source: Source, folder: Path, on_progress: Callable[[int], None] | None = None) -> dict[str, Any]:
         """Leave the evidence of `source` in `folder`; returns one value per column of `gives`.

@@ -14,12 +14,14 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ByteSize, Field
+from pydantic import ByteSize, Field, model_validator
 
 from vidcap.errors import ItemError, MediaError
 from vidcap.media.cut import CutOptions, CutResult, Cutter
 from vidcap.media.evidence import SAMPLE_RATE, Evidence
+from vidcap.media.ffmpeg_program import libraries
 from vidcap.media.flac import flac_bytes
+from vidcap.media.program_encoding import CODECS, EncoderName, Encoding, check_encoding, try_encoding
 from vidcap.records import CAPTION_KINDS, Source, StageResult, Verdict, primary_kind
 from vidcap.shards.schema import Sample, SampleJson, make_record, score_or_missing
 from vidcap.shards.writer import ShardInfo, ShardWriter
@@ -37,8 +39,30 @@ class PackOptions(StageOptions):
     audio: Literal["none", "flac"] = "none"
     """`flac` adds a 16 kHz mono member to every sample."""
     max_bytes: ByteSize = Field(default=ByteSize(3_000_000_000), gt=0)
+    through: Literal["pyav", "ffmpeg"] = "pyav"
+    """`ffmpeg`: clips that are encoded are encoded by the ffmpeg program, which must be installed."""
+    encoder: EncoderName = "libx264"
+    """`h264_nvenc` and `hevc_nvenc` encode on an Nvidia card; all but `libx264` need `through: ffmpeg`."""
     crf: int = Field(default=20, ge=0, le=51)
-    preset: str = Field(default="veryfast", pattern="^[a-z]+$")
+    """Of libx264 and libx265; NVENC's `cq`. Lower is better."""
+    preset: str = Field(default="", pattern="^([a-z]+|p[1-7])?$")
+    """Of the encoder; by default `veryfast`, and `p4` with NVENC, whose presets are `p1` (fast) to `p7`."""
+
+    @model_validator(mode="after")
+    def _encoder_fits(self) -> PackOptions:
+        if self.encoder != "libx264" and self.through != "ffmpeg":
+            raise ValueError(f"`encoder: {self.encoder}` goes through the program: add `through: ffmpeg`")
+        if CODECS[self.encoder] != "h264" and self.video != "keep":
+            raise ValueError(f"not every player plays what `{self.encoder}` writes: add `video: keep`")
+        numbered = self.preset[-1:].isdigit()
+        if self.preset and numbered != ("nvenc" in self.encoder):
+            raise ValueError(f"`{self.encoder}` has no preset `{self.preset}`")
+        return self
+
+    @property
+    def encoding(self) -> Encoding:
+        preset = self.preset or ("p4" if "nvenc" in self.encoder else "veryfast")
+        return Encoding(self.through, self.encoder, self.crf, preset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +94,15 @@ class Pack:
     def __init__(self, options: PackOptions, context: Context) -> None:
         self.options = options
         self.context = context
+        if options.through == "ffmpeg":
+            try_encoding(options.encoding)
+
+    @staticmethod
+    def libraries(options: PackOptions) -> str:
+        """What writes the clips, for the fingerprint. Raises `ConfigError` where the program cannot do it."""
+        if options.through == "ffmpeg":
+            check_encoding(options.encoding)
+        return libraries(through=options.through)
 
     def run(
         self,
@@ -122,9 +155,7 @@ class Pack:
         local: Fetch,
         check_stop: Callable[[], None],
     ) -> Iterator[tuple[int, Row, CutResult | ItemError]]:
-        options = CutOptions(
-            method=self.options.cut, video=self.options.video, crf=self.options.crf, preset=self.options.preset
-        )
+        options = CutOptions(method=self.options.cut, video=self.options.video, encoding=self.options.encoding)
         for source_id, group in groupby(enumerate(rows), key=lambda pair: str(pair[1]["source_id"])):
             check_stop()
             members = list(group)
