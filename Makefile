@@ -50,7 +50,7 @@ test-vllm: setup-dev  ## a real vLLM server, in an environment of its own (3.4 G
 	VIDCAP_VLLM_PYTHON=$(VENV)-vllm/bin/python $(BIN)/python -m pytest tests/vllm
 
 test-extras: setup-dev  ## each extra alone in a fresh environment, with its backend's tests (EXTRAS="hub clip" for some)
-	$(BIN)/python tests/extras/check_extra.py $(EXTRAS)
+	$(BIN)/python tests/extras/check_extra.py $(or $(EXTRAS),all)
 
 lint: setup-dev  ## ruff: rules and formatting
 	$(BIN)/ruff check .
