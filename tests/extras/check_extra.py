@@ -122,7 +122,6 @@ EXTRAS = {
     ),
     "train": Extra(modules=("onnx", "onnxscript"), tests=("tests/autoshot/test_training.py",)),
     "trainer": Extra(modules=("safetensors", "tokenizers", "tensorboard"), tests=("tests/train/test_model.py",)),
-    "vad": Extra(modules=("silero_vad",)),
     "torch": Extra(modules=("torch", "torchvision"), tests=("tests/autoshot/test_networks.py",)),
     "dashboard": Extra(modules=("bokeh.application",)),
 }
