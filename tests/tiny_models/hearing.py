@@ -88,7 +88,7 @@ def teach(network: Any, processor: Any, vocabulary: dict[str, int]) -> None:
     end = vocabulary["<|im_end|>"]
     table, chooser = network.get_input_embeddings(), network.get_output_embeddings()
     with torch.no_grad():
-        table.weight.copy_(32 * torch.randn(table.weight.shape, generator=torch.Generator().manual_seed(11)))
+        table.weight.copy_(16 * torch.randn(table.weight.shape, generator=torch.Generator().manual_seed(11)))
     states, following = [], []
     kept: list[Any] = []
     hook = chooser.register_forward_pre_hook(lambda module, given: kept.append(given[0][0].double()))
@@ -110,8 +110,8 @@ def teach(network: Any, processor: Any, vocabulary: dict[str, int]) -> None:
     wanted[range(len(seen)), following] = 20.0
     # The first word hangs on the sound alone, which shows little in a state behind a long question.
     first = [row for row, word in enumerate(following) if word in ids[: len(NAMES)]]
-    seen[first] *= 10
-    wanted[first] *= 10
+    seen[first] *= 5
+    wanted[first] *= 5
     ridge = 1e-5 * seen.square().mean() * len(seen) * torch.eye(seen.shape[1], dtype=torch.double)
     with torch.no_grad():
         chooser.weight.copy_(torch.linalg.solve(seen.T @ seen + ridge, seen.T @ wanted).T)

@@ -26,7 +26,16 @@ VERBS = {
     "shots": ("vidcap.cli.shots", "shots", "Find the shots of media files."),
     "manifest": ("vidcap.cli.manifest", "manifest", "Write a manifest of a folder, with the files beside its videos."),
     "train-shots": ("vidcap.cli.train_shots", "train_shots", "Train the network of the shot detector `fast`."),
+    "train-captioner": (
+        "vidcap.cli.train_captioner",
+        "train_captioner",
+        "Train the audio captioner `beats_qformer` on captioned sounds.",
+    ),
+    "serve-llm": ("vidcap.cli.serve_llm", "serve_llm", "Serve a language model with vLLM; ends with the server."),
+    "train": ("vidcap.cli.train", "train", "Train a video-audio-text model on shards."),
+    "eval": ("vidcap.cli.eval", "evaluate_command", "Judge a trained model by retrieval and multiple choice."),
     "backends": ("vidcap.cli.backends", "backends", "List the backends by role."),
+    "models": ("vidcap.cli.models", "models", "List models and their licences, fetch them, check their digests."),
     "doctor": ("vidcap.cli.doctor", "doctor", "What is installed, what is missing, and the line that mends it."),
 }
 

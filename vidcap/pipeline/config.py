@@ -10,8 +10,8 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, field_validator
 
 from vidcap.backends.reference import BackendRef
 from vidcap.errors import ConfigError, VidcapError
-from vidcap.pipeline.yaml_file import YamlFile
 from vidcap.stages.registry import STAGES, stage_class
+from vidcap.yaml_file import YamlFile
 
 
 class _Strict(BaseModel):

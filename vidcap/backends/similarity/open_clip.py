@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from pydantic import model_validator
 
-from vidcap.autoshot.checkpoints import differences
 from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity
 from vidcap.backends.open_clip_files import (
     OWN,
@@ -27,6 +26,7 @@ from vidcap.backends.open_clip_files import (
 )
 from vidcap.backends.roles import BackendConfig, UInt8
 from vidcap.errors import BackendError
+from vidcap.safe_checkpoints import differences
 from vidcap.store import sha256_of
 
 FOLDER = "local-dir:"

@@ -15,6 +15,7 @@ from vidcap.errors import ConfigError
 
 Model = TypeVar("Model", bound=BaseModel)
 At = tuple[str | int, ...]
+KEYS = "pipelines/README.md"
 MAX_BYTES = 4_000_000
 """A pipeline is a page of text; more is a mistake, or an attempt to exhaust memory with anchors."""
 
@@ -54,7 +55,7 @@ class YamlFile:
         return cls(path, value, lines)
 
     def override(self, text: str) -> None:
-        """Apply `key=value`; the value is YAML; `stages.NAME` selects a stage by its name."""
+        """Apply `key=value`; the value is YAML; `stages.NAME` selects a stage by its name, `sources.0` by its place."""
         key, equals, raw = text.partition("=")
         if not equals or not key:
             raise ConfigError(f"`--set {text}` is not key=value", hint="for example --set seed=3")
@@ -67,7 +68,7 @@ class YamlFile:
         for position, step in enumerate(steps):
             last = position == len(steps) - 1
             if isinstance(target, list):
-                target = self._stage_named(target, step, text)
+                target = self._item(target, step, text)
                 if last:
                     raise ConfigError(f"`--set {text}` names a whole stage", hint=f"name a key of it: {key}.options.…")
             elif not isinstance(target, dict):
@@ -79,8 +80,8 @@ class YamlFile:
                 if target is None:
                     raise ConfigError(f"`--set {text}`: `{step}` is empty in the file", hint="give it a value there")
 
-    def validate(self, model: type[Model], *, at: At = (), value: Any = None) -> Model:
-        """`value` (or the whole file) as `model`; errors carry the line below the path `at`."""
+    def validate(self, model: type[Model], *, at: At = (), value: Any = None, keys: str = KEYS) -> Model:
+        """`value` (or the whole file) as `model`; errors carry the line below the path `at` and name `keys` to read."""
         try:
             return model.model_validate(copy.deepcopy(self.value if value is None else value))
         except ValidationError as error:
@@ -95,13 +96,17 @@ class YamlFile:
                 raise self.error(f"unknown key `{key}`", at=path, hint=hint) from error
             name = ".".join(str(part) for part in path)
             message = f"`{name}`: {message[:1].lower()}{message[1:]}"
-            raise self.error(message, at=path, hint="pipelines/README.md lists every key") from error
+            raise self.error(message, at=path, hint=f"{keys} lists every key") from error
 
     def error(self, message: str, *, at: At, hint: str) -> ConfigError:
         line = next((self.lines[at[:n]] for n in range(len(at), -1, -1) if at[:n] in self.lines), None)
         return ConfigError(f"{self.path}:{line}: {message}" if line else f"{self.path}: {message}", hint=hint)
 
-    def _stage_named(self, stages: Sequence[Any], name: str, text: str) -> Any:
+    def _item(self, stages: Sequence[Any], name: str, text: str) -> Any:
+        if name.isdecimal():
+            if int(name) >= len(stages):
+                raise ConfigError(f"`--set {text}`: there are {len(stages)} items", hint="they are counted from 0")
+            return stages[int(name)]
         names = [str(item.get("stage")) for item in stages if isinstance(item, dict)]
         if name not in names:
             near = get_close_matches(name, names, n=1)

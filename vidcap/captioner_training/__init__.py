@@ -1,0 +1,1 @@
+"""Trains the audio captioner `beats_qformer` on captioned sounds in the JSON format of WavCaps."""
