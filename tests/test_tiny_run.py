@@ -25,7 +25,7 @@ def test_two_videos_get_all_five_captions(repository: Path, demo_media: Path, tm
     videos.mkdir()
     real = repository.parent / "shared" / "data"
     chosen = [real / name for name in ("speech_en_jfk.mp4", "mdn_friday.mp4")]
-    for path in chosen if all(map(Path.is_file, chosen)) else [demo_media / "sunrise.mp4", demo_media / "evening.webm"]:
+    for path in chosen if all(map(Path.is_file, chosen)) else [demo_media / "balloon.mp4", demo_media / "wall.mkv"]:
         shutil.copy(path, videos)
     vidcap = Command(repository)
     pipeline = models / "internvid2.yaml"

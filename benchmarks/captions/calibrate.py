@@ -31,11 +31,11 @@ import textures
 import writing
 
 from vidcap.backends import registry
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import FACTS, Claim, measures_of, stated, truth_of
-from vidcap.backends.measure_audio import AUDIO_FIELDS, measure_audio
-from vidcap.backends.measure_picture import measure_picture
-from vidcap.backends.measure_video import share_of
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claims import FACTS, Claim, measures_of, stated, truth_of
+from vidcap.backends.embedded.measure_audio import AUDIO_FIELDS, measure_audio
+from vidcap.backends.embedded.measure_picture import measure_picture
+from vidcap.backends.embedded.measure_video import share_of
 from vidcap.backends.roles import ClipView
 from vidcap.seeds import seed_of
 

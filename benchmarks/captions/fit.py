@@ -20,12 +20,12 @@ import textures
 import writing
 from logistic import Float, logistic, standardised
 
-from vidcap.backends import sound_weights
-from vidcap.backends.measure_audio import sound_features, windows_of
-from vidcap.backends.measure_text import lines
-from vidcap.backends.measure_video import share_of
+from vidcap.backends.embedded import sound_weights
+from vidcap.backends.embedded.measure_audio import sound_features, windows_of
+from vidcap.backends.embedded.measure_text import lines
+from vidcap.backends.embedded.measure_video import share_of
 
-BACKENDS = Path(__file__).resolve().parents[2] / "vidcap" / "backends"
+BACKENDS = Path(__file__).resolve().parents[2] / "vidcap" / "backends" / "embedded"
 SEED = 5
 COUNTS = {"sounds": 1470, "textures": 280, "writing": 260}
 
@@ -101,21 +101,21 @@ def main() -> None:
         write(
             "sound_weights.py",
             f"Weights of the speech and music detectors. {origin}`MEAN` and `SCALE` standardise "
-            "`vidcap.backends.measure_audio.FEATURES`; the others give logits, bias last.",
+            "`vidcap.backends.embedded.measure_audio.FEATURES`; the others give logits, bias last.",
             fit_sounds(count, options.voices / "fit"),
         )
     elif options.what == "textures":
         write(
             "texture_weights.py",
             f"Weights of the detectors of beats and of notes. {origin}For "
-            "`vidcap.backends.measure_audio.FEATURES`, standardised as in sound_weights.py; logits, bias last.",
+            "`vidcap.backends.embedded.measure_audio.FEATURES`, standardised as in sound_weights.py; bias last.",
             fit_textures(count, options.voices / "fit"),
         )
     else:
         write(
             "text_weights.py",
             f"Weights of the detector of writing. {origin}`MEAN` and `SCALE` standardise "
-            "`vidcap.backends.measure_text.LINE_FEATURES`; `TEXT` gives the logit, bias last.",
+            "`vidcap.backends.embedded.measure_text.LINE_FEATURES`; `TEXT` gives the logit, bias last.",
             fit_writing(count),
         )
 

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from render_transitions import Frames, Gap, Piece, Rendered, halves, load_pieces, render_all
 
-from vidcap.backends import shot_signals
+from vidcap.backends.embedded import shot_signals
 from vidcap.backends.shot_detector import adaptive
 
 CLIPS = 600

@@ -13,8 +13,8 @@ from tiny_models.sound_captioner import make_sound_captioner
 
 from vidcap.backends import registry, roles
 from vidcap.backends.audio_captioner.descriptor import heard
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import Claim
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claims import Claim
 
 EMBEDDED = [n for n in registry.names("audio_captioner") if registry.get("audio_captioner", n).embedded]
 

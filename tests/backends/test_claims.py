@@ -12,14 +12,14 @@ from clip_views import BLUE, GREEN, RED, bands
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claim_words import COLOUR_WORDS
-from vidcap.backends.claims import FACTS, FIELDS, Claim, Ramp, agreement, measures_of, truth_of
-from vidcap.backends.measure_audio import AUDIO_FIELDS, RATE, measure_audio, windows_of
-from vidcap.backends.measure_picture import VIDEO_FIELDS
-from vidcap.backends.measure_video import COLOURS, LIGHT_FIELDS, measure_video, share_of
-from vidcap.backends.picture_phrases import say_picture
-from vidcap.backends.sound_phrases import say_sound
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claim_words import COLOUR_WORDS
+from vidcap.backends.embedded.claims import FACTS, FIELDS, Claim, Ramp, agreement, measures_of, truth_of
+from vidcap.backends.embedded.measure_audio import AUDIO_FIELDS, RATE, measure_audio, windows_of
+from vidcap.backends.embedded.measure_picture import VIDEO_FIELDS
+from vidcap.backends.embedded.measure_video import COLOURS, LIGHT_FIELDS, measure_video, share_of
+from vidcap.backends.embedded.picture_phrases import say_picture
+from vidcap.backends.embedded.sound_phrases import say_sound
 
 
 def claims(*pairs: str) -> list[Claim]:
@@ -117,7 +117,7 @@ def test_long_texts_take_no_longer_than_their_length() -> None:
 
 def test_every_phrase_of_the_vocabulary_names_a_fact() -> None:
     """A pattern that names no fact would raise only on the day somebody writes it."""
-    from vidcap.backends.claim_words import PHRASES
+    from vidcap.backends.embedded.claim_words import PHRASES
 
     assert {(t, v) for t, v, _ in PHRASES} - set(FACTS) == {("speech", "absent")}
     assert set(COLOUR_WORDS) == set(COLOURS)

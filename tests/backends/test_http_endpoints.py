@@ -18,7 +18,7 @@ from model_server import (
     question,
 )
 
-from vidcap.backends import http_exchange
+from vidcap.backends.served import http_exchange
 from vidcap.errors import BackendError, ItemError, TransientError
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from vidcap import prompts
 from vidcap.backends import registry
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import FACTS, Claim
-from vidcap.backends.picture_phrases import say_picture
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claims import FACTS, Claim
+from vidcap.backends.embedded.picture_phrases import say_picture
+from vidcap.backends.embedded.sound_phrases import say_sound
 from vidcap.backends.roles import Backend, Request
 from vidcap.backends.sentences import lower_first, sentences, shorten, without_quoted, words
-from vidcap.backends.sound_phrases import say_sound
 from vidcap.errors import BackendError, ItemError
 from vidcap.reasons import REASONS
 from vidcap.stages.answers import AnswerCheck

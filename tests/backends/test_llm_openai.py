@@ -23,9 +23,10 @@ from model_server import (
 )
 
 from vidcap import prompts
-from vidcap.backends import conversation, registry
-from vidcap.backends.http_endpoints import EndpointsConfig
+from vidcap.backends import registry
 from vidcap.backends.roles import Request
+from vidcap.backends.served import conversation
+from vidcap.backends.served.http_endpoints import EndpointsConfig
 from vidcap.doctor.machine import Gpus
 from vidcap.doctor.pipeline import check
 from vidcap.errors import BackendError, ItemError

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from vidcap.backends import conversation, registry
+from vidcap.backends import registry
 from vidcap.backends.roles import Request
+from vidcap.backends.served import conversation
 from vidcap.errors import BackendError, ItemError
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tiny_models"))

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from vidcap.backends import conversation, needs, registry
+from vidcap.backends import needs, registry
 from vidcap.backends.roles import Request
+from vidcap.backends.served import conversation
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.pipeline.config import load_config
 from vidcap.pipeline.plan import Part, Plan

@@ -8,12 +8,12 @@ from clip_views import clip
 from seen_things import HEIGHT, WIDTH, Picture, clutter, face, fence, filmed, written
 
 from vidcap.backends import registry
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import Claim, stated
-from vidcap.backends.measure_camera import CAMERA_FIELDS, measure_camera
-from vidcap.backends.measure_faces import FACE_FIELDS, measure_faces
-from vidcap.backends.measure_picture import VIDEO_FIELDS, measure_picture
-from vidcap.backends.measure_text import TEXT_FIELDS, lines, logit_of, measure_text
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claims import Claim, stated
+from vidcap.backends.embedded.measure_camera import CAMERA_FIELDS, measure_camera
+from vidcap.backends.embedded.measure_faces import FACE_FIELDS, measure_faces
+from vidcap.backends.embedded.measure_picture import VIDEO_FIELDS, measure_picture
+from vidcap.backends.embedded.measure_text import TEXT_FIELDS, lines, logit_of, measure_text
 
 
 def claimed(frames: list[Picture], *types: str) -> set[str]:

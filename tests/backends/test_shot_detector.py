@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shot_checkpoints import cut_state, save_published
 
-from vidcap.backends import registry, shot_gaps, shot_signals
+from vidcap.backends import registry
+from vidcap.backends.embedded import shot_gaps, shot_signals
 from vidcap.backends.roles import Float64, UInt8
 from vidcap.errors import BackendError
 from vidcap.records import Shot

@@ -18,7 +18,8 @@ import pytest
 from tiny_models import faster_whisper as tiny
 from voices import RATE, silence, voice
 
-from vidcap.backends import converted_whisper, registry
+from vidcap.backends import registry
+from vidcap.backends.weights import converted_whisper
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.records import Transcript
 

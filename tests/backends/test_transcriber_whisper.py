@@ -15,7 +15,8 @@ import pytest
 import whisper_checkpoints as tiny
 from voices import RATE, Float32, silence, voice
 
-from vidcap.backends import registry, voice_activity, whisper_weights
+from vidcap.backends import registry, voice_activity
+from vidcap.backends.weights import whisper_weights
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.records import Transcript
 

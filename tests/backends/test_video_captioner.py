@@ -10,8 +10,8 @@ from caption_models import options_of, seen
 from clip_views import BLACK, BLUE, GREEN, GREY, RED, WHITE, bands, clip, flicker, still
 
 from vidcap.backends import registry, roles
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import Claim
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claims import Claim
 from vidcap.errors import ItemError
 
 CONFORMING = registry.names("video_captioner")

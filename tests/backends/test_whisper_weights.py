@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vidcap.backends import registry, whisper_weights
+from vidcap.backends import registry
+from vidcap.backends.weights import whisper_weights
 from vidcap.errors import BackendError
 from vidcap.store import sha256_of
 

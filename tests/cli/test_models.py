@@ -15,7 +15,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from hub_server import COMMIT, TAG, Hub, serve
 
-from vidcap.backends import hub_cache, hub_fetching, model_catalogue, registry, whisper_weights
+from vidcap.backends import registry
+from vidcap.backends.weights import hub_cache, hub_fetching, model_catalogue, whisper_weights
 from vidcap.cli.main import main
 from vidcap.shards.model_licences import UNKNOWN
 

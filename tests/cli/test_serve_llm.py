@@ -19,7 +19,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from vidcap.backends import conversation
+from vidcap.backends.served import conversation
 from vidcap.cli import vllm_command
 from vidcap.cli.serve_llm import serve_llm
 from vidcap.errors import UsageError

@@ -44,7 +44,7 @@ def save(
     import torch
     import transformers as hf
 
-    from vidcap.backends.transformers_folder import quiet
+    from vidcap.backends.weights.transformers_folder import quiet
 
     tokenizer = _tokenizer()
     with torch.random.fork_rng(devices=[]):

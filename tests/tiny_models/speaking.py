@@ -156,7 +156,7 @@ def _continued(inputs: dict[str, Any], spoken: Sequence[int]) -> dict[str, Any]:
 
 def save(network: Any, processor: Any, folder: Path) -> None:
     """In the format of the hub, without progress bars."""
-    from vidcap.backends.transformers_folder import quiet
+    from vidcap.backends.weights.transformers_folder import quiet
 
     with quiet():
         network.save_pretrained(folder)

@@ -16,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from vidcap.backends import conversation
+from vidcap.backends.served import conversation
 
 SENTENCES = (
     "A person walks along the shore while waves roll in and gulls cry overhead.",

@@ -9,7 +9,7 @@ import numpy as np
 
 from vidcap.backends.generated_text import Writer
 from vidcap.backends.roles import Outcome, UInt8
-from vidcap.backends.transformers_folder import TransformersModel, quiet
+from vidcap.backends.weights.transformers_folder import TransformersModel, quiet
 from vidcap.errors import BackendError
 from vidcap.torch_device import in_batches
 

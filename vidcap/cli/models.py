@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from vidcap.backends.hub_cache import FileDigest
+    from vidcap.backends.weights.hub_cache import FileDigest
     from vidcap.shards.model_licences import ModelLicence
 
 FAULTS = 4
@@ -30,7 +30,8 @@ def list_command(role: str | None = None, as_json: bool = False) -> None:
     """Which models there are, their licences, where they come from, and which are here. Asks no network."""
     import json
 
-    from vidcap.backends import model_catalogue, registry
+    from vidcap.backends import registry
+    from vidcap.backends.weights import model_catalogue
     from vidcap.errors import UsageError
 
     if role is not None and role not in registry.ROLES:
@@ -78,8 +79,8 @@ def fetch_command(name: str, revision: str | None, to: Path | None, accept_licen
 
     Only files that are read are fetched, no code. What comes is compared with the announced digests.
     """
-    from vidcap.backends import hub_fetching, model_catalogue
-    from vidcap.backends.transformers_folder import HUB_NAME
+    from vidcap.backends.weights import hub_fetching, model_catalogue
+    from vidcap.backends.weights.transformers_folder import HUB_NAME
     from vidcap.errors import UsageError
 
     model = model_catalogue.find(name)
@@ -134,9 +135,9 @@ def _say(text: str) -> None:
 
 def _digests(name: str, revision: str | None) -> list[FileDigest]:
     """Raises `UsageError` where there is nothing of that name."""
-    from vidcap.backends import hub_cache, model_catalogue
-    from vidcap.backends.hub_cache import FileDigest
-    from vidcap.backends.transformers_folder import HUB_NAME
+    from vidcap.backends.weights import hub_cache, model_catalogue
+    from vidcap.backends.weights.hub_cache import FileDigest
+    from vidcap.backends.weights.transformers_folder import HUB_NAME
     from vidcap.errors import UsageError
     from vidcap.store import sha256_of
 
@@ -196,7 +197,7 @@ def _check_licence(name: str, limiting: ModelLicence | None, accepted: bool) -> 
 
 def _fetch_other(model: Any, to: Path | None) -> None:
     """What does not lie on the hub: openai-whisper fetches its own files; of others is said where they are."""
-    from vidcap.backends import whisper_weights
+    from vidcap.backends.weights import whisper_weights
     from vidcap.errors import BackendError, UsageError
 
     if model.origin == "whisper":

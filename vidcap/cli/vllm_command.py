@@ -136,7 +136,7 @@ def environment(serving: Serving) -> dict[str, str]:
 def template_path(chat_template: str) -> Path:
     """The file of a chat template: ours for `vicuna`. Raises `UsageError` where there is none."""
     if chat_template == VICUNA:
-        return Path(__file__).resolve().parent.parent / "backends" / "vicuna.jinja"
+        return Path(__file__).resolve().parent.parent / "backends" / "served" / "vicuna.jinja"
     path = Path(chat_template)
     if not path.is_file():
         raise UsageError(f"there is no chat template `{chat_template}`", hint=f"a Jinja file, or `{VICUNA}`")

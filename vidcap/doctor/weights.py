@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vidcap.backends import hub_cache, model_catalogue, registry, whisper_weights
+from vidcap.backends import registry
 from vidcap.backends.reference import BackendRef
-from vidcap.backends.transformers_folder import HUB_NAME
+from vidcap.backends.weights import hub_cache, model_catalogue, whisper_weights
+from vidcap.backends.weights.transformers_folder import HUB_NAME
 from vidcap.errors import VidcapError
 
 

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from vidcap.backends.answer_text import trimmed
 from vidcap.backends.sentences import sentences, without_quoted, words
+from vidcap.backends.served.answer_text import trimmed
 from vidcap.prompts import PLACEHOLDER, Prompt
 
 MISSING = "(none)"

@@ -12,7 +12,7 @@ from pydantic import Field
 from vidcap.backends.audible import REASON, audible
 from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, ClipView, Float32, Outcome
-from vidcap.backends.transformers_folder import TransformersModel, quiet
+from vidcap.backends.weights.transformers_folder import TransformersModel, quiet
 from vidcap.errors import BackendError, ItemError
 from vidcap.store import sha256_of
 from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of, in_batches

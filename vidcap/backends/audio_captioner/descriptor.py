@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from vidcap.backends.claims import Claim, stated
-from vidcap.backends.measure_audio import AUDIO_FIELDS, measure_audio
+from vidcap.backends.embedded.claims import Claim, stated
+from vidcap.backends.embedded.measure_audio import AUDIO_FIELDS, measure_audio
+from vidcap.backends.embedded.sound_phrases import say_sound
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome
-from vidcap.backends.sound_phrases import say_sound
 
 VERSION = 2
 """In the identity: raise it whenever the same sound gives another sentence."""

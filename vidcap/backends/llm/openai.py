@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from vidcap.backends.asking import REASON, AskingConfig
-from vidcap.backends.chat_requests import CHAT, COMPLETIONS, ServedModel, sampling
-from vidcap.backends.http_endpoints import EndpointsConfig
 from vidcap.backends.roles import BackendConfig, Outcome, Request
+from vidcap.backends.served.asking import REASON, AskingConfig
+from vidcap.backends.served.chat_requests import CHAT, COMPLETIONS, ServedModel, sampling
+from vidcap.backends.served.http_endpoints import EndpointsConfig
 from vidcap.errors import BackendError
 
 VERSION = 1

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from vidcap.backends import conversation
 from vidcap.backends.generated_text import Writer
 from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, Outcome, Request
-from vidcap.backends.transformers_folder import TransformersModel, quiet
+from vidcap.backends.served import conversation
+from vidcap.backends.weights.transformers_folder import TransformersModel, quiet
 from vidcap.errors import BackendError, ItemError
 from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of, in_batches
 

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from vidcap.backends import conversation
-from vidcap.backends.asking import REASON, SEED_BITS, AskingConfig
 from vidcap.backends.roles import BackendConfig, Outcome, Request
-from vidcap.backends.transformers_folder import TransformersModel
+from vidcap.backends.served import conversation
+from vidcap.backends.served.asking import REASON, SEED_BITS, AskingConfig
+from vidcap.backends.weights.transformers_folder import TransformersModel
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.torch_device import Precision
 

@@ -17,9 +17,9 @@ from typing import ClassVar, TypeVar
 import numpy as np
 from pydantic import Field
 
-from vidcap.backends import shot_signals as measure
+from vidcap.backends.embedded import shot_signals as measure
+from vidcap.backends.embedded.shot_gaps import Gap, ends, fades, merged, shots_between
 from vidcap.backends.roles import BackendConfig, Float64, UInt8
-from vidcap.backends.shot_gaps import Gap, ends, fades, merged, shots_between
 from vidcap.records import Shot
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity
 from vidcap.backends.roles import BackendConfig, UInt8
-from vidcap.backends.transformers_folder import TransformersModel
+from vidcap.backends.weights.transformers_folder import TransformersModel
 from vidcap.errors import BackendError
 
 WHERE = (

@@ -1,7 +1,7 @@
 """Checks what a caption claims against what was measured on the odd frames and half-seconds of its clip.
 
-The embedding is the vector of measurements (`vidcap.backends.claims.FIELDS`), so any later caption is checked without
-decoding. The score is the weighted truth of the claims found in the text: a text without a claim of its kind scores 0,
+The embedding is the vector of measurements (`vidcap.backends.embedded.claims.FIELDS`), so any later caption is checked
+without decoding. The score is the weighted truth of the claims found in the text: a text without a claim of its kind scores 0,
 a false claim costs more than a true one gains, and one vague claim gains little.
 """
 
@@ -14,11 +14,11 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from vidcap.backends.claim_parser import parse
-from vidcap.backends.claims import agreement, measures_of
-from vidcap.backends.measure_audio import measure_audio
-from vidcap.backends.measure_picture import measure_picture
-from vidcap.backends.measure_video import share_of
+from vidcap.backends.embedded.claim_parser import parse
+from vidcap.backends.embedded.claims import agreement, measures_of
+from vidcap.backends.embedded.measure_audio import measure_audio
+from vidcap.backends.embedded.measure_picture import measure_picture
+from vidcap.backends.embedded.measure_video import share_of
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome
 from vidcap.errors import ItemError
 

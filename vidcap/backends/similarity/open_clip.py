@@ -12,7 +12,8 @@ from typing import Any, ClassVar
 from pydantic import model_validator
 
 from vidcap.backends.image_text import ImageTextConfig, ImageTextModel, ImageTextSimilarity
-from vidcap.backends.open_clip_files import (
+from vidcap.backends.roles import BackendConfig, UInt8
+from vidcap.backends.weights.open_clip_files import (
     OWN,
     WEIGHTS,
     WHERE,
@@ -24,7 +25,6 @@ from vidcap.backends.open_clip_files import (
     shapes_of,
     weights_in,
 )
-from vidcap.backends.roles import BackendConfig, UInt8
 from vidcap.errors import BackendError
 from vidcap.safe_checkpoints import differences
 from vidcap.store import sha256_of

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from vidcap.backends import converted_whisper
-from vidcap.backends.converted_whisper import EXTRA, out_of_memory
 from vidcap.backends.roles import Float32, Outcome
-from vidcap.backends.transformers_folder import TransformersModel
+from vidcap.backends.weights import converted_whisper
+from vidcap.backends.weights.converted_whisper import EXTRA, out_of_memory
+from vidcap.backends.weights.transformers_folder import TransformersModel
 from vidcap.backends.whisper_hearing import (
     FORGET_ABOVE,
     OURS,

@@ -16,8 +16,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from vidcap.backends import whisper_weights
 from vidcap.backends.roles import Float32, Outcome
+from vidcap.backends.weights import whisper_weights
 from vidcap.backends.whisper_hearing import (
     FORGET_ABOVE,
     OURS,

@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from vidcap import prompts
-from vidcap.backends.answer_text import trimmed
 from vidcap.backends.reference import BackendRef
 from vidcap.backends.roles import BackendConfig, Outcome, Request
+from vidcap.backends.served.answer_text import trimmed
 from vidcap.errors import ItemError
 from vidcap.languages import english_name, is_language, is_named
 from vidcap.prompts import PLACEHOLDER, Prompt

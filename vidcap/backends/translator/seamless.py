@@ -16,7 +16,7 @@ from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, Outcome
 from vidcap.backends.sentences import sentences
 from vidcap.backends.text_pieces import pieces
-from vidcap.backends.transformers_folder import TransformersModel
+from vidcap.backends.weights.transformers_folder import TransformersModel
 from vidcap.errors import BackendError, ItemError
 from vidcap.languages import seamless_code
 from vidcap.speech import join_words

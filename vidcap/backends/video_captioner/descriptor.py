@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from vidcap.backends.claims import Claim, measures_of, stated
-from vidcap.backends.measure_picture import measure_picture
-from vidcap.backends.measure_video import share_of
-from vidcap.backends.picture_phrases import say_picture
+from vidcap.backends.embedded.claims import Claim, measures_of, stated
+from vidcap.backends.embedded.measure_picture import measure_picture
+from vidcap.backends.embedded.measure_video import share_of
+from vidcap.backends.embedded.picture_phrases import say_picture
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome
 from vidcap.errors import ItemError
 

@@ -17,7 +17,7 @@ from vidcap.backends.picture_captions import PictureCaptioner
 from vidcap.backends.reference import BackendRef
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome, Request
 from vidcap.backends.sentences import finished, sentences
-from vidcap.backends.transformers_folder import TransformersModel
+from vidcap.backends.weights.transformers_folder import TransformersModel
 from vidcap.errors import BackendError, ItemError
 from vidcap.seeds import seed_of
 from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of

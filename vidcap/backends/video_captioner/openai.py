@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from vidcap.backends import conversation
-from vidcap.backends.chat_requests import CHAT, ServedModel, sampling
 from vidcap.backends.frame_pictures import jpeg_url, smaller, unseen
-from vidcap.backends.http_endpoints import EndpointsConfig
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome, UInt8
 from vidcap.backends.sentences import whole_sentences
+from vidcap.backends.served import conversation
+from vidcap.backends.served.chat_requests import CHAT, ServedModel, sampling
+from vidcap.backends.served.http_endpoints import EndpointsConfig
 from vidcap.errors import BackendError, ItemError
 
 VERSION = 1

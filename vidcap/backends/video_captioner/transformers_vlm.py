@@ -13,7 +13,7 @@ from vidcap.backends.frame_pictures import of_one_size, smaller, unseen
 from vidcap.backends.generated_text import Writer
 from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, ClipView, Outcome, UInt8
-from vidcap.backends.transformers_folder import TransformersModel, quiet
+from vidcap.backends.weights.transformers_folder import TransformersModel, quiet
 from vidcap.errors import BackendError, ItemError
 from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of, in_batches
 

@@ -1,0 +1,1 @@
+"""Language and vision models behind HTTP: endpoints, requests, conversations, answers."""

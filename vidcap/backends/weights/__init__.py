@@ -1,0 +1,1 @@
+"""Files of published models: where they lie, what they are called, how they are fetched, checked and read."""
