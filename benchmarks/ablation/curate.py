@@ -14,6 +14,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SEED = 5
+ANY = {"low": 0, "high": 1000}
 TOLERANCE = 2
 """Frames by which a boundary may be off."""
 
@@ -24,10 +25,10 @@ def settings(corpus: Path, output: Path, detector: str) -> dict[str, Any]:
     stages = [
         {"stage": "decode", "options": {"threads": 1, "frames_per_second": 2, "frame_height": 96}},
         {"stage": "detect_shots", "backend": detector},
-        {"stage": "trim", "options": {"min_seconds": 1.5, "max_seconds": 60, "motion": {"low": 0, "high": 1000}}},
+        {"stage": "trim", "options": {"min_seconds": 1.5, "max_seconds": 60, "snap_seconds": 0, "motion": ANY}},
         {"stage": "transcribe", "backend": oracle | {"seed": SEED}},
-        {"stage": "caption_video", "backend": oracle},
-        {"stage": "caption_audio", "backend": oracle},
+        {"stage": "caption_video", "backend": dict(oracle)},
+        {"stage": "caption_audio", "backend": dict(oracle)},
         {"stage": "identify_language", "backend": captions.NAME},
         {"stage": "translate", "backend": "passthrough", "options": {"to": "eng"}},
         {"stage": "fuse", "backend": "template", "prompts": {"av": "fuse_av", "avs": "fuse_avs"}},

@@ -39,16 +39,14 @@ COLOURS = {
     "purple": (190, 40, 205),
     "cyan": (40, 215, 225),
 }
-MOTIONS = ("sideways", "up and down", "in circles", "not, but grows and shrinks")
+MOTIONS = ("sideways", "up and down", "in circles", "in and out")
 SOUNDS = ("tone", "noise", "siren", "pulses", "buzz", "chord")
-WORDS = ("garden", "seven", "monkey", "bridge", "paper", "yellowstone", "winter", "coffee")
+WORDS = ("garden", "seven", "monkey", "bridge", "paper", "river", "winter", "coffee")
 VOICES = ("slt", "rms")
 SHORTEST, LONGEST = 2.2, 4.0
 """Seconds of a shot, transitions not counted."""
 GRADUAL = (0.5, 1.2)
 """Seconds of a dissolve or a fade."""
-SPOKEN_AT = 0.2
-"""Seconds after the start of a shot at which its words begin."""
 SENTENCE = "The word is {}."
 
 
@@ -122,8 +120,11 @@ def _put(picture: Pixels, latents: Latents, x: float, y: float, radius: float) -
         polygon((-0.32, -1.1), (0.32, -1.1), (0.32, 1.1), (-0.32, 1.1))
 
 
-def sound(latents: Latents, seconds: float, draw: Draw, speech: str) -> Sound:
-    """Mono in [-1, 1]: the sound all along, the words from `SPOKEN_AT` on. `speech`: "flite" or "tones"."""
+def sound(latents: Latents, seconds: float, draw: Draw, speech: str) -> tuple[Sound, tuple[float, float]]:
+    """Mono in [-1, 1], the sound all along, the words in its middle; and from when to when they are spoken.
+
+    `speech`: "flite" or "tones".
+    """
     count = round(seconds * RATE)
     t = np.arange(count) / RATE
     pitch, rate = draw.uniform(300, 900), draw.uniform(4, 7)
@@ -141,11 +142,11 @@ def sound(latents: Latents, seconds: float, draw: Draw, speech: str) -> Sound:
         made = sum(np.sin(2 * math.pi * pitch * step * t) for step in (1, 1.25, 1.5, 2)) / 3
     made = made * 0.12
     words = spoken(latents.word, VOICES[int(draw.integers(len(VOICES)))], speech)
-    at = round(SPOKEN_AT * RATE)
-    words = words[: max(0, count - at)]
+    at = max(0, count - len(words)) // 2
+    words = words[:count]
     made[at : at + len(words)] += 0.7 * words
     edge = np.minimum(1, np.minimum(t, seconds - t).clip(0) / 0.02)
-    return np.clip(made * edge, -1, 1).astype(np.float32)
+    return np.clip(made * edge, -1, 1).astype(np.float32), (at / RATE, (at + len(words)) / RATE)
 
 
 def speaker() -> str:
@@ -202,13 +203,12 @@ def film(shots: Sequence[Latents], joins: Sequence[str], draw: Draw, speech: str
     for number, (latents, (first, last)) in enumerate(zip(shots, spans, strict=True)):
         begin = first - (blends[number - 1] if number else 0) / 2
         end = last + 1 + blends[number] / 2
-        made = sound(latents, (end - begin) / FPS, draw, speech)
+        made, (starts, ends) = sound(latents, (end - begin) / FPS, draw, speech)
         low = round(begin / FPS * RATE)
         made = made[: len(track) - low]
         track[low : low + len(made)] += made
-        word_at = begin / FPS + SPOKEN_AT
-        entry: dict[str, Any] = {"first": first, "last": last, "latents": asdict(latents)}
-        truth.append(entry | {"words": {"text": SENTENCE.format(latents.word), "start": word_at, "end": word_at + 1.2}})
+        words = {"text": SENTENCE.format(latents.word), "start": begin / FPS + starts, "end": begin / FPS + ends}
+        truth.append({"first": first, "last": last, "latents": asdict(latents), "words": words})
     return np.concatenate(frames), np.clip(track, -1, 1), truth
 
 

@@ -179,10 +179,11 @@ def test_the_rate_rises_and_falls() -> None:
 
 def test_what_does_not_decay(shards: Path, tmp_path: Path) -> None:
     model = trainer_of(tmp_path, shards, "decay").model
-    decayed, spared = (group for group in optimiser.made(model, OptimiserConfig(), fused=False).param_groups)
+    decayed, spared, single = optimiser.made(model, OptimiserConfig(), fused=False).param_groups
     names = {id(value): name for name, value in model.named_parameters()}
     bare = {names[id(value)] for value in spared["params"]}
-    assert {"temp", "vision_encoder.pos_embed", "vision_encoder.cls_token", "text_proj.bias"} <= bare
+    assert [names[id(value)] for value in single["params"]] == ["temp"] and single["weight_decay"] == 0
+    assert {"vision_encoder.pos_embed", "vision_encoder.cls_token", "text_proj.bias"} <= bare
     assert spared["weight_decay"] == 0 and decayed["weight_decay"] == 0.05
     assert all(value.ndim > 1 for value in decayed["params"]) and "text_proj.weight" not in bare
 
@@ -263,9 +264,15 @@ def test_two_processes_are_as_one_with_twice_the_batch(shards: Path, tmp_path: P
 @pytest.mark.slow
 def test_shards_of_parameters_resume(shards: Path, tmp_path: Path) -> None:
     config = trainable.write_config(
-        tmp_path / "two.yaml", shards, tmp_path / "two", run={"batch": 2, "steps": 4, "parallel": "fsdp2"}
+        tmp_path / "two.yaml",
+        shards,
+        tmp_path / "two",
+        run={"batch": 2, "steps": 4, "parallel": "fsdp2"},
+        evaluation={"sources": [{"shards": str(shards), "media_type": "video"}], "k_test": 2},
     )
     together(2, config)
+    judged = json.loads((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert judged["evaluation"]["candidates"] == 10 and "match_t2v_r1" in judged
     whole = load_file(checkpoint.found(tmp_path / "two") / "model.safetensors")
     shutil.rmtree(tmp_path / "two" / "checkpoints" / "step-00000004")
     together(2, config, "--resume")

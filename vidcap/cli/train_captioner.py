@@ -123,7 +123,7 @@ def _put_together(asked: dict[str, Any]) -> tuple[Any, Any]:
 
     import torch
 
-    from vidcap.backends.transformers_folder import TransformersModel
+    from vidcap.backends.weights.transformers_folder import TransformersModel
     from vidcap.errors import UsageError
     from vidcap.models.beats import load_beats
     from vidcap.models.prefix_file import PrefixFacts, probe_of
