@@ -48,6 +48,7 @@ SAME_FLOOR = {
     ("report", "runners"),
     ("shards", "records"),
     ("speech", "languages"),
+    ("store", "errors"),
 }
 """Edges between rooms of one floor: `importer → imported`. `media` hands `ClipView` to the backends it feeds;
 `inspector` makes pictures as `media` does; `report` reads the parts that the runner gave up."""

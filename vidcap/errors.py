@@ -11,6 +11,7 @@
     ├── ItemError                one source or clip cannot go on; carries a reason code, becomes a row
     │   └── MediaError           ... because of its bytes
     ├── TransientError           worth another try: a worker lost, a store down, a server busy
+    │   └── StoreError           ... the disk of the run is full, read-only or failing (exit code 2)
     ├── InterruptedRunError      asked to stop; what is done is committed (exit code 75 or 130)
     └── InvariantError           something was lost or counted twice: a bug in VidCap
 
@@ -84,6 +85,10 @@ class MediaError(ItemError):
 
 class TransientError(VidcapError):
     pass
+
+
+class StoreError(TransientError):
+    exit_code = 2
 
 
 class InterruptedRunError(VidcapError):

@@ -6,6 +6,7 @@ Object stores offer the same promise through whole PUTs; they fit behind `Store`
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import json
@@ -13,6 +14,17 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
+
+from vidcap.errors import StoreError
+
+HINTS = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make space there, then run the same command again"),
+    errno.EFBIG: "raise the limit on file sizes (`ulimit -f`), then run the same command again",
+    errno.EROFS: "make it writable, then run the same command again",
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of open files (`ulimit -n`), then run again"),
+    **dict.fromkeys((errno.EIO, errno.ESTALE), "check the disk, then run the same command again"),
+}
+"""What is wrong with the machine or its disk, not with what was written → the mend."""
 
 
 class Store(Protocol):
@@ -68,16 +80,48 @@ def replacing(path: Path) -> Iterator[Path]:
 
     The name carries the process id: a worker that outlives its driver never shares a temporary file with its successor.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            with temporary.open("rb") as handle:
+                os.fsync(handle.fileno())
+            temporary.replace(path)
+            sync_folder(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn what the disk below `path` refuses in here into a `StoreError` that names it and the mend."""
     try:
-        yield temporary
-        with temporary.open("rb") as handle:
-            os.fsync(handle.fileno())
-        temporary.replace(path)
-        sync_folder(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        if error.errno not in HINTS:
+            raise
+        said = os.strerror(error.errno or 0).lower()
+        raise StoreError(
+            f"cannot write to `{path}`: {said} (disk at `{_mount(path)}`)", hint=HINTS[error.errno]
+        ) from error
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """No memory, or a disk in trouble: it says nothing about the file that is being worked on."""
+    number = error.errno if isinstance(error, OSError) else None
+    return isinstance(error, MemoryError) or number == errno.ENOMEM or number in HINTS
+
+
+def _mount(path: Path) -> Path:
+    return next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.is_mount())
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files that killed processes have left in `folder`; nobody may be writing there."""
+    for path in folder.glob(".*.tmp") if folder.is_dir() else []:
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:
@@ -91,11 +135,12 @@ def sync_folder(folder: Path) -> None:
 
 def append_line(path: Path, line: str) -> None:
     """Append one line and sync it. A line torn by a crash is recognised by its missing line end."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("ab") as handle:
-        handle.write(line.encode() + b"\n")
-        handle.flush()
-        os.fsync(handle.fileno())
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as handle:
+            handle.write(line.encode() + b"\n")
+            handle.flush()
+            os.fsync(handle.fileno())
 
 
 def read_lines(path: Path) -> list[str]:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from vidcap.errors import RunLockedError
+from vidcap.errors import RunLockedError, StoreError, TransientError
 from vidcap.pipeline.inflight import DEATHS, InFlight
 from vidcap.pipeline.journal import Entry, Journal
-from vidcap.pipeline.ledger import Ledger, Record, RunLock
-from vidcap.store import PosixStore, append_line, read_lines, replacing
+from vidcap.pipeline.ledger import Ledger, Record
+from vidcap.pipeline.part_lock import alone_in
+from vidcap.pipeline.run_lock import RunLock, is_held_by
+from vidcap.store import PosixStore, append_line, read_lines, replacing, sweep
 
 
 def test_a_record_counts_only_while_its_outputs_are_there(tmp_path: Path) -> None:
@@ -63,7 +67,7 @@ def test_the_lock_refuses_a_second_run_and_names_the_first(tmp_path: Path) -> No
 
 def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from vidcap.pipeline.ledger import RunLock;"
+        "import os, sys; from pathlib import Path; from vidcap.pipeline.run_lock import RunLock;"
         "RunLock(Path(sys.argv[1])).__enter__(); os._exit(9)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False, timeout=60)
@@ -72,7 +76,8 @@ def test_the_lock_of_a_dead_process_is_taken_over(tmp_path: Path) -> None:
         pass
 
 
-def test_a_silent_holder_elsewhere_loses_its_lease(tmp_path: Path) -> None:
+def test_a_silent_holder_elsewhere_loses_its_lease(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunLock, "WATCH_SECONDS", 0.2)
     path = tmp_path / "_vidcap" / "lock.json"
     path.parent.mkdir()
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
@@ -82,6 +87,84 @@ def test_a_silent_holder_elsewhere_loses_its_lease(tmp_path: Path) -> None:
     os.utime(path, (old, old))
     with RunLock(tmp_path):
         pass
+
+
+def test_a_clock_that_stepped_does_not_take_a_living_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RunLock, "WATCH_SECONDS", 1.0)
+    path = tmp_path / "_vidcap" / "lock.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(0.05):
+            path.touch()
+
+    holder = threading.Thread(target=renew)
+    holder.start()
+    now = time.time()
+    try:
+        for step in (86_400, -86_400):
+            monkeypatch.setattr(time, "time", lambda step=step: now + step)
+            with pytest.raises(RunLockedError, match="elsewhere"), RunLock(tmp_path):
+                pass
+    finally:
+        stop.set()
+        holder.join()
+
+
+def test_a_lock_that_went_to_another_run_is_left_alone(tmp_path: Path) -> None:
+    with RunLock(tmp_path) as lock:
+        lock.check()
+        lock.path.unlink()
+        lock.check()
+        assert is_held_by(tmp_path, lock.run), "taken again where nobody else has it"
+        lock.path.unlink()
+        other = RunLock(tmp_path)
+        with other:
+            with pytest.raises(RunLockedError, match="has taken"):
+                lock.check()
+            lock.__exit__()
+            assert is_held_by(tmp_path, other.run)
+
+
+def test_a_lock_judged_dead_is_not_taken_from_its_next_holder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "_vidcap" / "lock.json"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"host": "elsewhere", "pid": 1, "started": "1"}))
+
+    def silent(self: RunLock, status: os.stat_result) -> bool:
+        path.write_text('{"run": "quicker"}')
+        return True
+
+    monkeypatch.setattr(RunLock, "_is_silent", silent)
+    RunLock(tmp_path)._take_over()
+    assert is_held_by(tmp_path, "quicker")
+
+
+def test_one_worker_at_a_time_in_a_part(tmp_path: Path) -> None:
+    with alone_in(tmp_path), pytest.raises(TransientError, match="another worker"), alone_in(tmp_path, patience=0.3):
+        pass
+    with alone_in(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(("number", "said"), [(errno.ENOSPC, "make space"), (errno.EROFS, "make it writable")])
+def test_what_the_disk_refuses_names_the_disk_and_the_mend(tmp_path: Path, number: int, said: str) -> None:
+    with pytest.raises(StoreError, match=str(tmp_path)) as caught, replacing(tmp_path / "a"):
+        raise OSError(number, os.strerror(number))
+    assert said in caught.value.hint and caught.value.exit_code == 2
+    with pytest.raises(IsADirectoryError), replacing(tmp_path / "a"):
+        raise IsADirectoryError(errno.EISDIR, "not the disk")
+
+
+def test_what_the_dead_have_left_is_swept(tmp_path: Path) -> None:
+    (tmp_path / ".a.json.7.tmp").touch()
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".b.7.tmp").mkdir()
+    sweep(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.7.tmp", ".lock"]
+    sweep(tmp_path / "nothing")
 
 
 def died(folder: Path, token: str, *, blame: str = "") -> None:

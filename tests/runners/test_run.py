@@ -208,7 +208,7 @@ def test_pools_of_a_local_cluster_share_the_work(
 
 
 def test_a_second_run_on_the_same_output_is_refused(vidcap: Command, corpus: Path, tmp_path: Path) -> None:
-    from vidcap.pipeline.ledger import RunLock
+    from vidcap.pipeline.run_lock import RunLock
 
     with RunLock(tmp_path / "run"):
         vidcap(

@@ -45,9 +45,9 @@ def run(retry_failed: bool, quiet: bool, **asked: Any) -> int:
     """Run PIPELINE. The same command again continues, or does nothing where nothing changed."""
     from vidcap.cli.progress import Talk
     from vidcap.errors import InterruptedRunError
-    from vidcap.pipeline.ledger import RunLock
     from vidcap.pipeline.plan import extend_parts, load_parts, save_parts
     from vidcap.pipeline.run_folder import RunFolder
+    from vidcap.pipeline.run_lock import RunLock
     from vidcap.report.collect import collect
     from vidcap.runners.drive import Drive
 
@@ -55,7 +55,7 @@ def run(retry_failed: bool, quiet: bool, **asked: Any) -> int:
     output = Path(config.output.path).resolve()  # workers may stand elsewhere
     writable(output)
     folder = RunFolder(output)
-    with RunLock(output):
+    with RunLock(output) as lock:
         known = load_parts(output)
         parts = extend_parts(
             known, manifest.sources, part_bytes=config.input.part_bytes, per_part=config.input.sources_per_part
@@ -64,7 +64,7 @@ def run(retry_failed: bool, quiet: bool, **asked: Any) -> int:
         talk = Talk(output, parts, quiet=quiet)
         talk.start(config, manifest, known=len(known))
         runner = _runner(asked["runner"], config)
-        drive = Drive(plan, parts, output, runner, listener=talk.listen, retry_failed=retry_failed)
+        drive = Drive(plan, parts, output, runner, listener=talk.listen, retry_failed=retry_failed, lock=lock)
         state = "stopped"
         try:
             if runner.promises:

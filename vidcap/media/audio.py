@@ -12,6 +12,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.packet import Packet
 
+from vidcap.store import is_of_the_machine
+
 SAMPLE_RATE = 16_000
 SOUND = "audio.s16"
 MAX_DRIFT = 0.02
@@ -57,6 +59,8 @@ class SoundTrack:
             for frame in self._stream.codec_context.decode(packet if packet.size else None):
                 self._take(frame)
         except (av.error.FFmpegError, ValueError) as error:
+            if is_of_the_machine(error):
+                raise
             if packet.size:
                 self._failed += 1
                 self.error = self.error or f"packet {self._packets - 1}: {getattr(error, 'strerror', error)}"
@@ -86,6 +90,10 @@ class SoundTrack:
                 left -= len(block)
             out.truncate(2 * wanted)
         self._path.unlink()
+
+    def close(self) -> None:
+        """Let go of the file, after an error too."""
+        self._file.close()
 
     def _take(self, frame: AudioFrame) -> None:
         rate = frame.sample_rate

@@ -21,6 +21,7 @@ from vidcap.media.program_encoding import Encoding
 from vidcap.media.reencoding import encode_video, upright_size
 from vidcap.media.snap import copy_run
 from vidcap.media.source import OutOfStepError, SourceReader
+from vidcap.store import is_of_the_machine
 
 Picture = Literal["h264", "keep"]
 
@@ -118,6 +119,8 @@ class Cutter:
                 return self._reencode(first, last, out_path, from_start=True)
         except av.error.FFmpegError as error:
             out_path.unlink(missing_ok=True)
+            if is_of_the_machine(error):
+                raise
             raise MediaError("pack.cut_failed", f"frames {first} to {last}: {error.strerror}") from error
         except MediaError:
             out_path.unlink(missing_ok=True)

@@ -38,6 +38,7 @@ from vidcap.media.program_decoding import (
 )
 from vidcap.media.sniff import ends_early
 from vidcap.media.thumbnails import THUMBNAIL, Thumbnailer, hashes
+from vidcap.store import is_of_the_machine
 
 MIN_SIDE = 16
 MAX_BARREN_PACKETS = 10_000
@@ -186,6 +187,8 @@ class _Pass:
         """Let go of open files, after success too."""
         self.thumbnails.close()
         self.candidates.close()
+        if self.sound is not None:
+            self.sound.close()
 
     def _open(self, container: InputContainer) -> None:
         video = video_stream(container)
@@ -223,6 +226,8 @@ class _Pass:
                     self.damaged = True
                     return True
         except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
             if isinstance(error, av.error.OSError) and error.errno == 5:
                 raise TransientError(f"reading `{self.path}` failed: {error.strerror}") from error
             if self.program:
@@ -266,7 +271,9 @@ class _Pass:
             frames = decode()
         except av.error.EOFError:
             return
-        except av.error.FFmpegError:
+        except av.error.FFmpegError as error:
+            if is_of_the_machine(error):
+                raise
             self.damaged = self.mark_next = True
             self.lost += counts
             return
@@ -315,7 +322,8 @@ class _Pass:
         count = len(c.pts)
         if 2 * self.clock.stuck > count:
             raise MediaError("media.bad_timestamps", f"{self.clock.stuck} of {count} frame times do not ascend")
-        self.close()
+        self.thumbnails.close()
+        self.candidates.close()
         tables = c.tables(self.base, _hash_all(self.folder / THUMBNAILS))
         frames = tables.frames
         seconds = frames.end(count - 1)

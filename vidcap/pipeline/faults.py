@@ -10,10 +10,14 @@ from vidcap.errors import ItemError, TransientError, VidcapError
 from vidcap.reasons import REASONS
 from vidcap.records import StageResult, Verdict
 from vidcap.stages.base import EvidenceOf, Row
+from vidcap.store import HINTS
 
-PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
-                     errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED})  # fmt: skip
-"""The machine or the store is in trouble, not the item."""
+PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED})
+"""The store that the item is read from is in trouble, not the item."""
+
+
+class OutOfMemoryError(TransientError):
+    """No memory for an item. It counts like the death of a worker on it."""
 
 
 def verdict_of(stage: str, error: BaseException) -> Verdict:
@@ -24,8 +28,14 @@ def verdict_of(stage: str, error: BaseException) -> Verdict:
         return Verdict("rejected" if rejected else "quarantined", error.reason, error.value, error.detail)
     if isinstance(error, VidcapError):
         raise error
-    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING):
-        raise TransientError(f"stage `{stage}`: {error}", hint="free space or memory and run again") from error
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, MemoryError) or number == errno.ENOMEM:
+        hint = "give workers more memory (`runner.memory_limit`), or start fewer"
+        raise OutOfMemoryError(f"stage `{stage}` ran out of memory", hint=hint) from error
+    if number in PASSING:
+        raise TransientError(f"stage `{stage}`: {error}", hint="check the disk and run again") from error
+    if number in HINTS:
+        raise error  # what a stage writes goes to the run folder: no item makes a disk full
     return Verdict("quarantined", "stage.error", detail=f"{stage}: {type(error).__name__}: {error}")
 
 

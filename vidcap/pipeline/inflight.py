@@ -27,7 +27,8 @@ class InFlight:
         self.token = token
         self.deaths: dict[str, dict[str, int]] = self.store.read_json("deaths.json") or {}
         held = self.store.read_json("inflight.json")
-        if blame and isinstance(held, dict) and held.get("token") == blame:
+        # Its own token: somebody else's scheduler has tried this very task before, and the worker died.
+        if isinstance(held, dict) and held.get("token") in ({blame, token} - {""}):
             self._count(held)
 
     def _count(self, held: dict[str, Any]) -> None:
@@ -45,7 +46,9 @@ class InFlight:
             return Verdict("quarantined", "worker_timeout", detail=f"the watchdog ended {found['hung']} workers on it")
         if found.get("died", 0) + found.get("hung", 0) >= DEATHS:
             return Verdict(
-                "quarantined", "worker_died", detail=f"{found['died'] + found.get('hung', 0)} workers died on it"
+                "quarantined",
+                "worker_died",
+                detail=f"{found['died'] + found.get('hung', 0)} workers died on it, or ran out of memory",
             )
         return None
 

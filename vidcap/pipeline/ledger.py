@@ -1,4 +1,4 @@
-"""The ledger: one small JSON record per part and stage, and the lock that keeps a second run away.
+"""The ledger: one small JSON record per part and stage.
 
 A record says that a stage's outputs for a part are complete and what they were made from (`fingerprint`). Running the
 same command again continues: a stage whose record carries the fingerprint that the plan computes is not run.
@@ -6,16 +6,10 @@ same command again continues: a stage whose record carries the fingerprint that 
 
 from __future__ import annotations
 
-import json
-import os
-import socket
-import threading
-import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from vidcap.errors import RunLockedError
-from vidcap.store import PosixStore
+from vidcap.store import PosixStore, sync_folder
 
 SCHEMA = "vidcap-ledger/1"
 
@@ -58,86 +52,10 @@ class Ledger:
 
     def forget(self, part: int, stage: str) -> None:
         """Before outputs are replaced: a crash in between must not leave a record that speaks of other bytes."""
-        self.store.delete(_name(part, stage))
+        if self.store.exists(_name(part, stage)):
+            self.store.delete(_name(part, stage))
+            sync_folder(self.store.root)  # nor may a power cut bring it back
 
 
 def _name(part: int, stage: str) -> str:
     return f"{part:06d}.{stage}.json"
-
-
-class RunLock:
-    """A lease on the output folder, renewed while the run lives; a dead or silent holder loses it."""
-
-    LEASE_SECONDS = 120.0
-    RENEW_SECONDS = 20.0
-
-    def __init__(self, output: Path) -> None:
-        self.path = output / "_vidcap" / "lock.json"
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> RunLock:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):
-            try:
-                descriptor = os.open(self.path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-            except FileExistsError:
-                self._take_over()
-                continue
-            with os.fdopen(descriptor, "w") as handle:
-                json.dump(self._holder(), handle)
-            self._thread = threading.Thread(target=self._renew, daemon=True, name="vidcap-lock")
-            self._thread.start()
-            return self
-        raise RunLockedError(f"another run took `{self.path}` just now", hint="wait for it to end")
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._thread:
-            self._thread.join()
-        self.path.unlink(missing_ok=True)
-
-    def _holder(self) -> dict[str, object]:
-        return {"host": socket.gethostname(), "pid": os.getpid(), "started": _process_start(os.getpid())}
-
-    def _renew(self) -> None:
-        while not self._stop.wait(self.RENEW_SECONDS):
-            if self.path.exists():
-                os.utime(self.path)
-
-    def _take_over(self) -> None:
-        """Remove the lock of a holder that is certainly gone; raise `RunLockedError` naming one that may live."""
-        try:
-            age = time.time() - self.path.stat().st_mtime
-            holder = json.loads(self.path.read_text() or "{}")
-        except FileNotFoundError:
-            return
-        except ValueError:
-            holder = {}
-        host, pid = holder.get("host"), holder.get("pid")
-        here = host == socket.gethostname()
-        dead = here and isinstance(pid, int) and _process_start(pid) != holder.get("started")
-        silent = age > self.LEASE_SECONDS and not here
-        torn = not holder and age > self.LEASE_SECONDS
-        if dead or silent or torn:
-            self.path.unlink(missing_ok=True)
-            return
-        raise RunLockedError(
-            f"process {pid} on `{host}` is running on this output (`{self.path}`)",
-            hint="wait for it, stop it, or choose another --output",
-        )
-
-
-def _process_start(pid: int) -> str | None:
-    """The start time of a living process, so that a reused process id is not mistaken for the holder."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return None
-    except OSError:
-        return "unknown"
-    return "unknown"

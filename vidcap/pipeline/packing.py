@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 
 from vidcap.backends import registry
+from vidcap.errors import ItemError
 from vidcap.media.evidence import Evidence
 from vidcap.pipeline.columns import PartFolder, Row, count_clips, effective, file_digest, scatter, write_stage
 from vidcap.pipeline.fetch import fetched
+from vidcap.pipeline.inflight import InFlight
+from vidcap.pipeline.journal import Journal
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.part import Outcome, Task, check_stop, count_sources
 from vidcap.pipeline.plan import Plan, load_parts
 from vidcap.pipeline.resident import plan_of, ready_stage
+from vidcap.records import Source
 from vidcap.shards.card import write_cards
 from vidcap.shards.data_card import Recipe
 from vidcap.shards.statistics import Statistics, statistics_of
 from vidcap.shards.writer import ShardInfo, remove_stale, write_sizes
 from vidcap.stages.pack import Pack, Provenance
-from vidcap.store import PosixStore
+from vidcap.store import PosixStore, sweep
 
 STATISTICS = "statistics.json"
 """What the samples of a part hold, in its folder: the cards of a run are sums of these."""
@@ -46,6 +52,19 @@ def pack_part(task: Task) -> Outcome:
     ledger = Ledger(output)
     ledger.forget(task.part.number, "pack")
     scratch = folder.path / "scratch"
+    flight = InFlight(folder.path, task.token, blame=task.blame)
+    clips_of = Counter(rows[index]["source_id"] for index in chosen)
+
+    @contextlib.contextmanager
+    def local(source: Source) -> Iterator[Source]:
+        """The source where it can be cut, unless workers have died on it."""
+        poison = flight.verdict(source.id)
+        if poison is not None:
+            raise ItemError(poison.reason, poison.detail)
+        patience = None if task.item_timeout is None else task.item_timeout * clips_of[source.id]
+        with flight.working_on(source.id, timeout=patience), fetched(source, scratch) as here:
+            yield here
+
     try:
         packed = stage.run(
             [rows[index] for index in chosen],
@@ -56,8 +75,8 @@ def pack_part(task: Task) -> Outcome:
             name=plan.config.name,
             part=task.part.number,
             provenance=provenance(plan),
-            local=lambda source: fetched(source, scratch),
-            check_stop=lambda: check_stop(output),
+            local=local,
+            check_stop=lambda: check_stop(output, task.run),
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -93,6 +112,7 @@ def pack_part(task: Task) -> Outcome:
             cpu_seconds=round(time.process_time() - cpu_started, 3),
         )
     )
+    flight.clear()
     _drop_evidence(plan, folder, list(source_rows.values()))
     return Outcome(task.part.number, ("pack",), clips, {"pack": seconds})
 
@@ -145,6 +165,7 @@ def _has_flac(plan: Plan) -> bool:
 def _drop_evidence(plan: Plan, folder: PartFolder, sources: list[Row]) -> None:
     if plan.config.evidence.keep == "always":
         return
+    Journal(folder.path / "journal.jsonl", {}).clear()  # one left by a crash speaks of evidence that goes now
     sound = _has_flac(plan)
     for row in sources:
         if folder.evidence(row["id"]).is_dir():
@@ -168,5 +189,6 @@ def finish_shards(plan: Plan, output: Path) -> None:
         statistics.merge(part_statistics(PartFolder(output, part.number), tars))
     folder = shards_folder(output)
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     write_sizes(folder, {shard.name: shard.samples for shard in shards})
     write_cards(folder, plan.config.name, shards, flac=_has_flac(plan), recipe=recipe(plan), statistics=statistics)

@@ -29,10 +29,13 @@ from vidcap.pipeline.fetch import fetched
 from vidcap.pipeline.inflight import InFlight
 from vidcap.pipeline.journal import Entry, Journal, Work
 from vidcap.pipeline.ledger import Ledger, Record
+from vidcap.pipeline.part_lock import alone_in
 from vidcap.pipeline.plan import ROW_COLUMNS, Part, Plan
 from vidcap.pipeline.resident import plan_of, ready_stage
+from vidcap.pipeline.run_lock import is_held_by
 from vidcap.records import VERDICT_COLUMNS, Shot, Source, StageResult, Verdict, clip_key
 from vidcap.seeds import digest_of
+from vidcap.store import sweep, writing
 
 _one_at_a_time = threading.Lock()
 """Backends are not safe to share between threads: a worker process runs one step at a time."""
@@ -53,6 +56,8 @@ class Task:
     attempt: int = 1
     blame: str = ""
     item_timeout: float | None = None
+    run: str = ""
+    """The id in the lock of the run it belongs to; "" asks nothing of the lock."""
 
 
 @dataclass(slots=True)
@@ -67,7 +72,10 @@ class Outcome:
 
 def run_step(task: Task) -> Outcome:
     """Run the task's stages over its part and commit them. Raises `TransientError` where another try may help."""
-    with _one_at_a_time:
+    output = Path(task.output)
+    folder = PartFolder(output, task.part.number).path
+    with _one_at_a_time, writing(output), alone_in(folder, meanwhile=lambda: check_stop(output, task.run)):
+        sweep(folder)
         if task.stages == ("pack",):
             from vidcap.pipeline.packing import pack_part
 
@@ -80,8 +88,9 @@ def stop_file(output: Path) -> Path:
     return output / "_vidcap" / "stop"
 
 
-def check_stop(output: Path) -> None:
-    if stop_file(output).exists():
+def check_stop(output: Path, run: str = "") -> None:
+    """Raises `InterruptedRunError` where the driver asks to stop, or is gone and another run has the folder."""
+    if stop_file(output).exists() or (run and not is_held_by(output, run)):
         raise InterruptedRunError("asked to stop", hint="run the same command again to continue")
 
 
@@ -137,7 +146,7 @@ class _StepRun:
         flight = InFlight(self.folder.path, self.task.token, blame=self.task.blame)
         rows_before = self._rows_before()
         for source in self.task.part.sources:
-            check_stop(self.output)
+            check_stop(self.output, self.task.run)
             if source.id in done:
                 continue
             poison = flight.verdict(source.id)

@@ -21,7 +21,7 @@ from vidcap.pipeline.plan import Part, Plan
 from vidcap.records import VERDICT_COLUMNS
 from vidcap.seeds import digest_of
 from vidcap.stages.select import PartSelection, ScoreColumns, Select, duplicate_sources, score_columns
-from vidcap.store import PosixStore, replacing
+from vidcap.store import PosixStore, replacing, sweep
 
 DUPLICATES = "duplicates.json"
 pc: Any = pyarrow.compute
@@ -108,6 +108,7 @@ def _select(plan: Plan, stage: Select, parts: Sequence[Part], output: Path, fing
     stored = [StoredScores(plan, PartFolder(output, part.number), by) for part in parts]
     duplicates = duplicate_sources(lambda: _contents(parts, output))
     selection_id = fingerprint[:16]
+    sweep(output / "_vidcap" / "selections" / selection_id)
     for part, scores, chosen in zip(parts, stored, stage.run(stored, duplicates=duplicates), strict=True):
         _commit(plan, part, scores, chosen, output, fingerprint, selection_id, duplicates)
     PosixStore(output / "_vidcap" / "selections").write_json(
@@ -147,6 +148,7 @@ def _commit(
         rows[position] = verdict_columns(chosen.verdict(at))
     ledger = Ledger(output)
     ledger.forget(part.number, "select")
+    sweep(folder.path)
     path = folder.stage_file("select")
     digest = write_stage(path, "select", rows)
     mine = {source.id: duplicates[source.id] for source in part.sources if source.id in duplicates}

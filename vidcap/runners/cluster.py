@@ -6,14 +6,16 @@ import contextlib
 import logging
 import queue
 import signal
+import time
 from collections import Counter
+from concurrent.futures import CancelledError
 from typing import Any
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
 from distributed.scheduler import KilledWorker
 
-from vidcap.errors import UsageError
+from vidcap.errors import TransientError, UsageError
 from vidcap.pipeline.config import RunnerConfig
 from vidcap.pipeline.part import Task, run_step
 from vidcap.runners.base import Result, WorkerLostError
@@ -28,6 +30,8 @@ SETTINGS = {
     "distributed.scheduler.worker-saturation": 1.0,
     "distributed.comm.timeouts.connect": "30s",
     "distributed.admin.tick.limit": "60s",
+    # Heartbeats are compared by the wall clock: when that steps, all workers would count as dead. Nannies watch them.
+    "distributed.scheduler.worker-ttl": None,
 }
 
 
@@ -48,11 +52,13 @@ class DaskRunner:
     def __init__(self, config: RunnerConfig) -> None:
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(dask.config.set(SETTINGS))
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
+        for name in ("distributed", "distributed.client"):  # what matters of it we say in sentences of our own
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = self._connect(config)
             if config.scheduler is None:  # other people's workers keep their own manners
                 self._client.register_plugin(IgnoreInterrupt())
+            self._address = str(self._client.scheduler_info()["address"])
             self._offers = self._pools()
         except BaseException:
             self._stack.close()
@@ -92,9 +98,13 @@ class DaskRunner:
             "cls": Scheduler,
             "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": address, "dashboard": config.dashboard},
         }
-        cluster = self._stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
-        client = self._stack.enter_context(Client(cluster))
-        client.wait_for_workers(len(workers), timeout="120s")
+        try:
+            cluster = self._stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
+            client = self._stack.enter_context(Client(cluster))
+            client.wait_for_workers(len(workers), timeout="120s")
+        except (OSError, RuntimeError) as error:  # a time-out is an OSError; a nanny that cannot start a RuntimeError
+            hint = "run the same command again, with fewer --workers if memory is short"
+            raise UsageError(f"the workers did not start: {str(error).splitlines()[0]}", hint=hint) from error
         return client
 
     def _pools(self) -> dict[str, int]:
@@ -126,6 +136,7 @@ class DaskRunner:
         future.add_done_callback(lambda done: self._ended.put((task, done)))
 
     def wait(self, seconds: float) -> list[Result]:
+        self._check_connection()
         results: list[Result] = []
         with contextlib.suppress(queue.Empty):
             results.append(self._result(*self._ended.get(timeout=seconds)))
@@ -133,12 +144,26 @@ class DaskRunner:
                 results.append(self._result(*self._ended.get_nowait()))
         return results
 
+    def _check_connection(self) -> None:
+        """Wait while the client looks for a scheduler that is gone. Raises `UsageError` where it gives up."""
+        while self._client.status == "connecting":  # for `distributed.comm.timeouts.connect`
+            time.sleep(0.1)
+        if self._client.status != "running":
+            raise UsageError(
+                f"the Dask scheduler at `{self._address}` is gone",
+                hint="start it and its workers again, then run the same command to continue",
+            )
+
     def _result(self, task: Task, future: Any) -> Result:
         self._running.pop(future.key, None)
         if future.status == "finished":
-            return task, future.result()
-        error = future.exception() if future.status == "error" else None
-        if isinstance(error, KilledWorker) or error is None:
+            with contextlib.suppress(OSError, CancelledError):  # the connection may break before the result is here
+                return task, future.result()
+        self._check_connection()
+        if future.status != "error":  # cancelled, as all are when the connection breaks: nobody died of it
+            return task, TransientError("the connection to the Dask scheduler was lost", hint="none needed")
+        error = future.exception()
+        if isinstance(error, KilledWorker):
             return task, WorkerLostError(f"the worker of part {task.part.number} is gone")
         return task, error
 

@@ -9,19 +9,22 @@ import time
 import uuid
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from vidcap.errors import InterruptedRunError, InvariantError, TransientError, UsageError
+from vidcap.errors import InterruptedRunError, InvariantError, StoreError, TransientError, UsageError
+from vidcap.pipeline.faults import OutOfMemoryError
 from vidcap.pipeline.packing import finish_shards
 from vidcap.pipeline.part import Outcome, Task, stop_file
 from vidcap.pipeline.plan import Part, Plan, Step
+from vidcap.pipeline.run_lock import RunLock
 from vidcap.pipeline.schedule import due_steps
 from vidcap.pipeline.selection import PackDue, run_selection
 from vidcap.runners.base import Runner, WorkerLostError
 from vidcap.runners.failures import Failures
+from vidcap.store import sweep, writing
 
 POISON_ALLOWED = 10
 """Items of one part that may kill their workers before the part is given up."""
@@ -41,6 +44,9 @@ class Summary:
     """Parts given up, with the last error."""
 
 
+_RETRIED = (WorkerLostError, TransientError, InterruptedRunError, OSError, MemoryError)
+"""An `InterruptedRunError` that nobody here has asked for: the lock was away for a moment."""
+
 Listener = Callable[[str, dict[str, Any]], None]
 """Told what happens: `phase`, `part` (done), `retry`, `failed`, `tick`."""
 
@@ -55,18 +61,20 @@ class Drive:
         *,
         listener: Listener = lambda event, facts: None,
         retry_failed: bool = False,
+        lock: RunLock | None = None,
     ) -> None:
         self.plan = plan
         self.parts = {part.number: part for part in parts}
         self.output = output
         self.runner = runner
+        self.lock = lock
         self.listen = listener
         self.summary = Summary()
         self.failures = Failures(output)
         if retry_failed:
             self.failures.clear()
         self._config = plan.config.model_dump_json()
-        self._run = uuid.uuid4().hex[:12]
+        self._run = lock.run if lock is not None else uuid.uuid4().hex[:12]
         self._tokens = itertools.count()
         self._stopping = threading.Event()
         self._deadline = 0.0
@@ -77,7 +85,9 @@ class Drive:
         """Raises `InterruptedRunError` when asked to stop; what is done is committed."""
         stop_file(self.output).unlink(missing_ok=True)
         self._check_pools()
-        with self._signals():
+        with writing(self.output), self._signals():
+            for folder in ("", "ledger", "failed"):
+                sweep(self.output / "_vidcap" / folder)
             self.listen("phase", {"phase": "parts"})
             self._through(
                 {number: deque(due_steps(self.plan, part, self.output)) for number, part in self.parts.items()}
@@ -91,7 +101,12 @@ class Drive:
         for pool in {step.pool for step in steps}:
             self.runner.window(pool)
 
+    def _check_lock(self) -> None:
+        if self.lock is not None:
+            self.lock.check()
+
     def _select_and_pack(self) -> None:
+        self._check_lock()
         if "select" not in self.plan.order and "pack" not in self.plan.order:
             return
         self.summary.failed.update({n: e for n, e in self.failures.parts().items() if n in self.parts})
@@ -107,6 +122,7 @@ class Drive:
         again = Step(("decode",), next(s.pool for s in self.plan.config.stages if s.stage == "decode"))
         steps = {due.part: deque([again, step] if due.decode else [step]) for due in selection.due}
         self._through(steps, {due.part: due for due in selection.due})
+        self._check_lock()
         finish_shards(self.plan, self.output)
 
     def _through(self, steps: dict[int, deque[Step]], packing: dict[int, PackDue] | None = None) -> None:
@@ -133,6 +149,7 @@ class Drive:
             waiting.extendleft(reversed(held))
             if not pools:
                 break
+            self._check_lock()
             for task, result in self.runner.wait(0.5):
                 pool = pools.pop(task.token)
                 in_work[pool] -= 1
@@ -164,6 +181,7 @@ class Drive:
             fingerprints=fingerprints,
             token=self._token(),
             item_timeout=None if self.runner.promises else self.plan.config.runner.item_timeout,
+            run=self._run if self.lock is not None else "",
         )
 
     def _token(self) -> str:
@@ -180,14 +198,16 @@ class Drive:
             return None
         if isinstance(result, UsageError | InvariantError):
             raise result
-        if isinstance(result, InterruptedRunError) or self._stopping.is_set():
+        if self._stopping.is_set():
             return None
-        lost = isinstance(result, WorkerLostError)
+        lost = isinstance(result, WorkerLostError | OutOfMemoryError | MemoryError)
         # A lost worker blames an item, and the item is out after two deaths: such a part may need a few tries more.
         limit = self.plan.config.runner.attempts + (2 * min(len(task.part.sources), POISON_ALLOWED) if lost else 0)
-        if task.attempt < limit and isinstance(result, WorkerLostError | TransientError | OSError | MemoryError):
+        if task.attempt < limit and isinstance(result, _RETRIED):
             self.listen("retry", {"part": number, "attempt": task.attempt, "error": str(result)})
             return replace(task, token=self._token(), attempt=task.attempt + 1, blame=task.token if lost else "")
+        if isinstance(result, StoreError):
+            raise result  # no part is to blame, and the next ones would fare no better
         message = f"{type(result).__name__}: {result}"
         self.failures.add(number, message)
         self.summary.failed[number] = message
@@ -208,8 +228,8 @@ class Drive:
             self.signal_number = number
             self._deadline = time.monotonic() + GRACE_SECONDS
             self._stopping.set()
-            stop_file(self.output).parent.mkdir(parents=True, exist_ok=True)
-            stop_file(self.output).touch()
+            with suppress(OSError):  # a full disk: then the workers are ended with the run
+                stop_file(self.output).touch()
             self.listen("stopping", {"signal": number})
 
         before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
