@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,6 @@ from vidcap.backends import registry
 from vidcap.backends.roles import Request
 from vidcap.backends.served import conversation
 from vidcap.errors import BackendError, ItemError
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tiny_models"))
 
 pytestmark = pytest.mark.full
 SHORT, LONG = "What is heard?", "A dog barks while the rain falls. Say it in other words, and only once."
@@ -25,7 +22,7 @@ def request(prompt: str, key: str = "k") -> Request:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from tiny_llama import make_tiny_llama
+    from tiny_models.tiny_llama import make_tiny_llama
 
     target = tmp_path_factory.mktemp("llm") / "tiny"
     make_tiny_llama(target)

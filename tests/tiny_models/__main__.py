@@ -15,7 +15,8 @@ from typing import Any
 
 TESTS = Path(__file__).resolve().parents[1]
 ROOT = TESTS.parent
-sys.path[:0] = [str(ROOT), str(TESTS), str(TESTS / "backends")]
+# Instead of this folder, whose modules are called like libraries.
+sys.path[:1] = [str(ROOT), str(TESTS), str(TESTS / "backends")]
 
 SPOKEN = " nous avons marché longtemps dans la forêt et il faisait très froid"
 """What the tiny Whisper hears in everything; fastText is sure that it is French."""

@@ -14,7 +14,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+# Run as a script, the first entry is this folder, whose modules are called like libraries.
+if __name__ == "__main__":
+    sys.path[:1] = [str(Path(__file__).resolve().parents[2])]
 
 from vidcap.backends.served import conversation
 
