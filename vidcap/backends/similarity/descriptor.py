@@ -1,8 +1,8 @@
 """Checks what a caption claims against what was measured on the odd frames and half-seconds of its clip.
 
-The embedding is the vector of measurements (`vidcap.backends.embedded.claims.FIELDS`), so any later caption is checked
-without decoding. The score is the weighted truth of the claims found in the text: a text without a claim of its kind scores 0,
-a false claim costs more than a true one gains, and one vague claim gains little.
+The embedding is the vector of measurements (`vidcap.backends.embedded.claims.FIELDS`), so any later caption is
+checked without decoding. The score is the weighted truth of the claims found in the text: a text without a claim of
+its kind scores 0, a false claim costs more than a true one gains, and one vague claim gains little.
 """
 
 from __future__ import annotations
