@@ -19,6 +19,7 @@ from world import FPS, Latents
 from vidcap.backends import registry
 from vidcap.backends.roles import Request
 from vidcap.models.fbank import encoder_input
+from vidcap.models.vision import Seen
 from vidcap.seeds import seed_of
 from vidcap.train import decode
 from vidcap.train.batch import Batch
@@ -26,10 +27,11 @@ from vidcap.train.text import WordPieceTokens
 
 PIXELS, KEPT, FRAMES = 56, 8, 4
 """Of a frame; frames kept of a clip; frames that the model sees."""
-HEARD = 384
-"""Steps of 10 ms of sound that the model hears at once, 3.84 s: as long as nearly all shots."""
+HEARD = 256
+"""Steps of 10 ms of sound that the model hears at once, 2.56 s."""
 MELS = 64
-TOKENS = 48
+DRAWS = 8
+TOKENS = 36
 KINDS = ("v", "a", "s", "av", "avs")
 
 
@@ -110,34 +112,92 @@ def _spectrum(film: bytes) -> Tensor:
     return encoder_input(torch.from_numpy(wave.astype(np.float32)), MELS)
 
 
-def batch_of(
-    clips: Clips, rows: Sequence[int], tokens: WordPieceTokens, kinds: Sequence[str], draw: np.random.Generator | None
-) -> Batch:
-    """As the trainer's loader makes them; frames, window of sound and flip are drawn where `draw` is given."""
-    chosen, heard = [], []
-    step = KEPT // FRAMES
-    for row in rows:
-        offsets = np.full(FRAMES, step // 2) if draw is None else draw.integers(0, step, FRAMES)
-        picture = clips.pictures[row][np.arange(FRAMES) * step + offsets]
-        chosen.append(picture.flip(-1) if draw is not None and draw.random() < 0.5 else picture)
-        spare = len(clips.spectra[row]) - HEARD
-        at = spare // 2 if draw is None else int(draw.integers(0, spare + 1))
-        heard.append(clips.spectra[row][at : at + HEARD])
-    texts, masks, valid = {}, {}, {}
-    for kind in kinds:
-        said = [clips.texts[kind][row] for row in rows]
-        texts[kind], masks[kind] = tokens.encode(said, TOKENS)
-        valid[kind] = torch.tensor([bool(text) for text in said])
+@dataclass
+class Features:
+    """What frozen encoders make of clips, `DRAWS` times with other frames, flips and windows; and the captions' ids.
+
+    `seen` and `heard` N×draws×width, the pooled picture and sound; `ids`, `masks` N×36 and `valid` N per kind.
+    """
+
+    keys: list[str]
+    seen: Tensor
+    heard: Tensor
+    ids: dict[str, Tensor]
+    masks: dict[str, Tensor]
+    valid: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+@torch.no_grad()
+def features(clips: Clips, model: Any, tokens: WordPieceTokens, draws: int = DRAWS, seed: int = 0) -> Features:
+    """`draws` 1: the middle frames and the middle window, unflipped, as in evaluation."""
+    model.eval()
+    seen, heard = [], []
+    for at in range(0, len(clips), 32):
+        rows = range(at, min(at + 32, len(clips)))
+        both = []
+        for number in range(draws):
+            draw = np.random.default_rng([seed, at, number]) if draws > 1 else None
+            frames, spectra = zip(*(_drawn(clips, row, draw) for row in rows), strict=True)
+            pooled = model.vision_encoder(torch.stack(frames)).pooled
+            both.append((pooled, model.audio_encoder(torch.stack(spectra)).mean(1)))
+        seen.append(torch.stack([picture for picture, _ in both], 1))
+        heard.append(torch.stack([sound for _, sound in both], 1))
+    encoded = {kind: tokens.encode(said, TOKENS) for kind, said in clips.texts.items()}
+    return Features(
+        clips.keys,
+        torch.cat(seen),
+        torch.cat(heard),
+        {kind: ids for kind, (ids, _) in encoded.items()},
+        {kind: mask for kind, (_, mask) in encoded.items()},
+        {kind: torch.tensor([bool(text) for text in said]) for kind, said in clips.texts.items()},
+    )
+
+
+def _drawn(clips: Clips, row: int, draw: np.random.Generator | None) -> tuple[Tensor, Tensor]:
+    """4 frames, one of each quarter, flipped or not, and a window of sound; the middle ones without `draw`."""
+    step, spare = KEPT // FRAMES, len(clips.spectra[row]) - HEARD
+    offsets = np.full(FRAMES, step // 2) if draw is None else draw.integers(0, step, FRAMES)
+    picture = clips.pictures[row][np.arange(FRAMES) * step + offsets]
+    if draw is not None and draw.random() < 0.5:
+        picture = picture.flip(-1)
+    at = spare // 2 if draw is None else int(draw.integers(0, spare + 1))
+    return picture, clips.spectra[row][at : at + HEARD]
+
+
+class Remembered(torch.nn.Module):
+    """Stands where a frozen encoder stands in the model, and passes on what that encoder gave before.
+
+    Given pooled features B×width where frames or spectra are expected; there are no other tokens than this one.
+    """
+
+    def __init__(self, picture: bool) -> None:
+        super().__init__()
+        self.picture = picture
+
+    def forward(self, pooled: Tensor, *_: Any, **__: Any) -> Any:
+        return Seen(pooled[:, None], pooled) if self.picture else pooled[:, None]
+
+
+def batch_of(made: Features, rows: Sequence[int], kinds: Sequence[str], draw: np.random.Generator | None) -> Batch:
+    """A batch of audio and video for a model whose encoders are `Remembered`."""
+    at = torch.tensor(list(rows))
+    draws = made.seen.shape[1]
+    chosen = [torch.zeros(len(at), dtype=torch.long)] * 2
+    if draw is not None:
+        chosen = [torch.from_numpy(draw.integers(0, draws, len(at))) for _ in range(2)]
     return Batch(
         media_type="audio_video",
-        index=torch.tensor(list(rows)),
-        frames=torch.stack(chosen),
-        fbank=torch.stack(heard),
-        has_audio=torch.ones(len(rows), dtype=torch.bool),
-        texts=texts,
-        text_masks=masks,
-        text_valid=valid,
-        keys=[clips.keys[row] for row in rows],
+        index=at,
+        frames=made.seen[at, chosen[0]],
+        fbank=made.heard[at, chosen[1]],
+        has_audio=torch.ones(len(at), dtype=torch.bool),
+        texts={kind: made.ids[kind][at] for kind in kinds},
+        text_masks={kind: made.masks[kind][at] for kind in kinds},
+        text_valid={kind: made.valid[kind][at] for kind in kinds},
+        keys=[made.keys[row] for row in rows],
     )
 
 

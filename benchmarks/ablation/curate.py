@@ -79,9 +79,7 @@ def agreement(corpus: Path, output: Path) -> dict[str, Any]:
     for source, video in videos.items():
         shots = video["shots"]
         for first, last in clips.get(source, []):
-            inside = [
-                max(0, min(last, shot["last"]) - max(first, shot["first"]) + 1) for shot in shots
-            ]
+            inside = [max(0, min(last, shot["last"]) - max(first, shot["first"]) + 1) for shot in shots]
             own = shots.index(captions.shot_at(shots, (first + last) // 2))
             total += 1
             foreign += 1 - inside[own] / (last - first + 1)

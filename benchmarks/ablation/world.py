@@ -69,8 +69,9 @@ def drawn(draw: Draw) -> Latents:
     return Latents(*(str(draw.choice(each)) for each in (SHAPES, list(COLOURS), MOTIONS, SOUNDS, WORDS)))
 
 
-def pictures(latents: Latents, count: int, draw: Draw) -> Pixels:
-    """`count` frames N×96×96×3 RGB. Ground, place, size, speed and phase are drawn: captions say nothing of them."""
+def pictures(latents: Latents, count: int, draw: Draw, step: int = 1) -> Pixels:
+    """`count` frames N×96×96×3 RGB, one of `step` each. Ground, place, size, speed and phase are drawn: captions say
+    nothing of them."""
     tint = cv2.cvtColor(
         np.uint8([[[draw.integers(180), draw.integers(20, 120), draw.integers(50, 210)]]]), cv2.COLOR_HSV2RGB
     )[0, 0].astype(np.float32)
@@ -83,7 +84,7 @@ def pictures(latents: Latents, count: int, draw: Draw) -> Pixels:
     middle = SIZE / 2 + draw.uniform(-4, 4, 2)
     found = np.empty((count, SIZE, SIZE, 3), np.uint8)
     for at in range(count):
-        angle = 2 * math.pi * turns * at + phase
+        angle = 2 * math.pi * turns * at * step + phase
         x, y, scale = middle[0], middle[1], 1.0
         if latents.motion in ("sideways", "in circles"):
             x += reach * math.cos(angle)
