@@ -99,6 +99,7 @@ def test_the_prompt_says_what_to_do() -> None:
         assert rule in text
 
 
+@pytest.mark.full
 def test_options_are_checked_before_anything_is_loaded(tmp_path: Path) -> None:
     with pytest.raises(BackendError, match="option `llm`: field required"):
         registry.create("video_captioner", "internvid", {})
@@ -118,6 +119,7 @@ def test_options_are_checked_before_anything_is_loaded(tmp_path: Path) -> None:
 PROMPT_FILE = Path(__file__).resolve().parents[2] / "prompts" / "merge_frames.md"
 
 
+@pytest.mark.full
 def test_the_identity_names_both_captioners_the_prompt_and_who_merges() -> None:
     plainly = unloaded().identity()
     assert plainly.startswith("a/b@main/auto/30at1/n40r1/internvid@1/transformers-")
@@ -133,6 +135,7 @@ def test_the_identity_names_both_captioners_the_prompt_and_who_merges() -> None:
     assert len({unloaded(**options).identity() for options in shaping} | {plainly}) == len(shaping) + 1
 
 
+@pytest.mark.full
 def test_every_model_at_work_has_its_licence() -> None:
     names = {"middle": "Salesforce/blip2-opt-2.7b", "fine": "microsoft/git-large-coco"}
     identity = BackendRef(name="internvid", options={**names, "llm": LLM | {"model": "vicuna-13b"}}).identity(

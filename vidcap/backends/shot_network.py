@@ -62,8 +62,8 @@ class NetworkDetector(ABC):
     def identity(self) -> str:
         """Precision is named as it was asked for: what `auto` means depends on the device, the identity must not."""
         config = self.config
-        library = version_of("torch", "shots")
-        return f"{self.name}@{self._digest[:12]}/{config.precision}/{config.threshold:g}/torch-{library}"
+        weights = f"{self.name}@{self._digest[:12]}"  # absent weights are told before an absent library
+        return f"{weights}/{config.precision}/{config.threshold:g}/torch-{version_of('torch', 'shots')}"
 
     def load(self, device: str) -> None:
         """Reads the weights and puts the network on `device`. A second call moves it."""
