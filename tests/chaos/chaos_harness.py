@@ -25,7 +25,8 @@ SETTINGS = {
 INLINE = ("--runner", "inline")
 CLUSTER = ("--workers", "2")
 ONE_WORKER = ("--workers", "1")
-ATTEMPTS = 10
+ATTEMPTS = 4
+"""Allowed beside one per strike of a fault."""
 SECONDS = 90
 """After so long an attempt counts as hanging."""
 STOPPED = (-signal.SIGKILL, 130, 75)
@@ -91,6 +92,8 @@ class Chaos:
         self.command = Command(repository)
         self.settings = {**SETTINGS, **(settings or {})}
         self.environment: dict[str, str] = {}
+        self.strikes = 0
+        """How often the scheduled faults may strike, each of which may end an attempt."""
 
     def arguments(self, runner: Sequence[str]) -> list[str]:
         pairs = [word for key, value in self.settings.items() for word in ("--set", f"{key}={value}")]
@@ -99,6 +102,7 @@ class Chaos:
 
     def schedule(self, faults: Sequence[Fault]) -> None:
         """From now on runs suffer these faults, each as often as it says over all processes and attempts."""
+        self.strikes = sum(fault.times for fault in faults)
         counters = self.folder / "occurrences"
         counters.mkdir(exist_ok=True)
         rows = [{"name": f"fault{number}", **asdict(fault)} for number, fault in enumerate(faults)]
@@ -155,7 +159,7 @@ class Chaos:
         """The same command again and again until it ends well, then what is there."""
         attempts = list(before)
         while not attempts or attempts[-1].code != 0:
-            if len(attempts) == ATTEMPTS + len(before):
+            if len(attempts) == ATTEMPTS + self.strikes + len(before):
                 said = "\n---\n".join(f"exit {a.code}\n{a.error}" for a in attempts)
                 raise ViolationError(f"it does not end:\n{said}")
             gave_up = bool(attempts) and attempts[-1].code == 3
