@@ -154,14 +154,16 @@ def plot(found: Mapping[str, Any], path: Path) -> None:
             means, halves = ([value[key] for value in values] for key in ("mean", "half"))
             places = np.arange(len(shown)) + (at - 1.5) * 0.2
             label = query if query == "all" else f"{query} only"
-            panel.bar(places, means, 0.18, yerr=halves, color=colour, label=label, capsize=2, error_kw={"lw": 0.8})
+            # An interval of a few seeds may reach beyond what a recall can be; what is drawn may not.
+            reach = [np.minimum(halves, means), np.minimum(halves, 100 - np.asarray(means))]
+            panel.bar(places, means, 0.18, yerr=reach, color=colour, label=label, capsize=2, error_kw={"lw": 0.8})
         panel.axhline(chance, color="grey", linestyle=":", linewidth=1)
         panel.set_xticks(np.arange(len(shown)), [label for _, label in shown], fontsize=9)
         panel.set_ylabel(f"R@1 of {found['about']['candidates']}, %")
-        panel.set_title(title, fontsize=11, loc="left")
+        panel.set_title(title, fontsize=11, loc="left", pad=22)
         panel.set_ylim(0, 105)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].legend(title="query", ncols=4, fontsize=9, loc="upper left", frameon=False)
+    panels[0].legend(ncols=4, fontsize=9, loc="lower left", bbox_to_anchor=(0, 0.99), frameon=False)
     figure.tight_layout()
     figure.savefig(path, dpi=110, metadata={"Software": ""})
     pyplot.close(figure)
