@@ -20,6 +20,8 @@ from vidcap.train import decode, optimiser
 from vidcap.train.config import OptimiserConfig
 
 SEED = 13
+WEIGHTS_SEED = 67280421310721
+"""Of the weights that the encoders begin with; torch's own where none is set."""
 SHOTS = {"vision_encoder": 3000, "audio_encoder": 800}
 STEPS = {"vision_encoder": 600, "audio_encoder": 150}
 BATCH = 32

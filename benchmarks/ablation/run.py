@@ -51,7 +51,7 @@ def prepared(work: Path) -> tuple[dict[str, Any], WordPieceTokens, dict[str, Any
     test, latents = kept.cached(work / "heldout.pt", lambda: kept.heldout(work / "heldout"))
     said = [text for each in clips.values() for texts in each.texts.values() for text in texts]
     tokens = WordPieceTokens.learnt(said, VOCABULARY)
-    torch.manual_seed(begin.SEED)
+    torch.manual_seed(begin.WEIGHTS_SEED)
     model = learn.model_of(learn.ARMS[0], tokens)
     weights, about["encoders"] = kept.cached(work / "begun.pt", lambda: begin.encoders(model))
     for part, values in weights.items():
