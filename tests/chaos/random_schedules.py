@@ -37,7 +37,7 @@ def schedule_of(seed: int) -> tuple[tuple[str, ...], list[Fault]]:
 def _fault(draw: random.Random, runner: tuple[str, ...]) -> Fault:
     kind = draw.random()
     if kind < 0.05:
-        does = draw.choice(["forward", "back"])
+        does = draw.choice(["forward", "back", "shake"])
         return Fault("clock", does, nth=draw.randint(1, 300), value=draw.choice([60, 3600, 86_400]))
     if kind < 0.3:
         stage = draw.choice([*STAGES, "select"])

@@ -64,6 +64,7 @@ DISK: Named = {
 CLOCK: Named = {
     "clock a day ahead": (CLUSTER, (Fault("clock", "forward", nth=400, value=86_400),)),
     "clock a day back": (CLUSTER, (Fault("clock", "back", nth=400, value=86_400),)),
+    "clock that shakes by a day": (CLUSTER, (Fault("clock", "shake", value=86_400),)),
     "clock that swings by an hour": (CLUSTER, (Fault("clock", "sawtooth", nth=400, value=3_600),)),
 }
 

@@ -18,6 +18,7 @@ from distributed.scheduler import KilledWorker
 from vidcap.errors import TransientError, UsageError
 from vidcap.pipeline.config import RunnerConfig
 from vidcap.pipeline.part import Task, run_step
+from vidcap.runners import steady_clock
 from vidcap.runners.base import Result, WorkerLostError
 
 CPU = "cpu"
@@ -50,6 +51,7 @@ class DaskRunner:
     promises = ""
 
     def __init__(self, config: RunnerConfig) -> None:
+        steady_clock.install()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(dask.config.set(SETTINGS))
         for name in ("distributed", "distributed.client"):  # what matters of it we say in sentences of our own
@@ -88,6 +90,7 @@ class DaskRunner:
                     "memory_limit": limit,
                     "dashboard_address": None,
                     "silence_logs": logging.CRITICAL,
+                    "preload": [steady_clock.__name__],
                 },
             }
             for pool, count in pools.items()

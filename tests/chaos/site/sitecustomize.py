@@ -9,7 +9,7 @@ happens. A fault is
     times   so often, one occurrence after the other
     who     any, driver, worker
     does    kill, kill_group, errno, stall, hang, memory, bloat, signal, remove, swap, fill; of a clock: forward, back,
-            sawtooth
+            sawtooth, shake (another way at every reading)
     value   what that needs: errno, seconds, signal, path, [from, to], [path, bytes to leave free]
     target  of a call: `package.module:Class.method`
 """
@@ -189,7 +189,12 @@ class Clock:
         if self.reads < self.fault.nth:
             return _time()
         step = float(self.fault.value)
-        signs = {"forward": 1.0, "back": -1.0, "sawtooth": 1.0 if self.reads // 500 % 2 else -1.0}
+        signs = {
+            "forward": 1.0,
+            "back": -1.0,
+            "sawtooth": 1.0 if self.reads // 500 % 2 else -1.0,
+            "shake": 1.0 if self.reads % 2 else -1.0,
+        }
         return _time() + signs[self.fault.does] * step
 
 
