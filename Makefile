@@ -7,7 +7,8 @@ OUT    := shards/out/demo
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev setup-full demo test test-all test-vllm test-extras lint fmt type check golden demo-media sample clean
+.PHONY: help setup setup-dev setup-full demo test test-all test-vllm test-extras bench bench-peers lint fmt type check \
+	golden demo-media sample clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -52,6 +53,23 @@ test-vllm: setup-dev  ## a real vLLM server, in an environment of its own (3.4 G
 test-extras: setup-dev  ## each extra alone in a fresh environment, with its backend's tests (EXTRAS="hub clip" for some)
 	$(BIN)/python tests/extras/check_extra.py $(or $(EXTRAS),all)
 
+# The tables of benchmarks/README.md. What runs a core alone is measured in a core alone.
+CORE_BENCHES := decode cut split end_to_end dispatch memory select_clips
+FULL_BENCHES := shots/compare score load
+
+bench: setup  ## every table of benchmarks/README.md that needs no peer and no GPU: about an hour on two quiet cores
+	@for name in $(CORE_BENCHES); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@$(MAKE) --no-print-directory setup-full
+	@for name in $(FULL_BENCHES); do echo "== $$name"; $(BIN)/python benchmarks/$$name.py || exit 1; done
+	tests/vllm/setup.sh $(VENV)-vllm
+	$(BIN)/python benchmarks/fuse.py --vllm $(VENV)-vllm/bin/python
+	$(BIN)/python benchmarks/tables.py
+
+bench-peers: setup  ## ... and splitting against video2dataset, Data-Juicer and PySceneDetect, in environments of their own
+	benchmarks/peers/setup.sh $(VENV)-peers
+	$(BIN)/python benchmarks/split.py --peers $(VENV)-peers
+	$(BIN)/python benchmarks/tables.py
+
 lint: setup-dev  ## ruff: rules and formatting
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -78,4 +96,4 @@ sample: setup  ## make shards/sample anew: one small real shard
 	cp -r shards/out/sample/shards shards/sample
 
 clean:  ## remove environments and outputs
-	rm -rf $(VENV) $(VENV)-vllm shards/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-peers shards/out .mypy_cache .ruff_cache .pytest_cache .hypothesis

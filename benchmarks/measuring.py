@@ -23,14 +23,15 @@ from typing import Any
 import psutil
 
 RESULTS = Path(__file__).parent / "results"
-_SAMPLE_SECONDS = 0.05
+_SAMPLE_SECONDS = 0.25  # adding up smaps costs a millisecond per process
 
 
 @dataclass(frozen=True)
 class Cost:
     """Wall and CPU seconds (user and system, of all threads or of a whole process tree), peak memory in MB.
 
-    `peak_mb` of a command: the largest sum of the unique set sizes (USS) of the tree's processes, seen every 50 ms.
+    `peak_mb` of a command: the largest sum of the unique set sizes (USS) of the tree's processes, seen four times a
+    second.
     """
 
     wall: float
@@ -152,7 +153,7 @@ def write_table(
     """
     kept = {
         "name": name,
-        "command": " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        "command": " ".join(["python", _script(), *sys.argv[1:]]),
         "date": datetime.now(UTC).date().isoformat(),
         "machine": machine(),
         "libraries": dict(libraries or {}),
@@ -163,6 +164,12 @@ def write_table(
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / f"{name}.json").write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", "utf-8")
     print(markdown(kept))
+
+
+def _script() -> str:
+    path = Path(sys.argv[0]).resolve()
+    root = Path(__file__).parent.parent
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def markdown(kept: Mapping[str, Any]) -> str:

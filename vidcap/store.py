@@ -11,7 +11,7 @@ import functools
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -71,26 +71,66 @@ class PosixStore:
             return None
 
     def write_json(self, name: str, value: Any) -> None:
-        self.write(name, (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode())
+        self.write(name, json_bytes(value))
+
+
+def json_bytes(value: Any) -> bytes:
+    """As small files hold it: readable, ASCII, with a line end."""
+    return (json.dumps(value, indent=1, ensure_ascii=True) + "\n").encode()
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on leaving it is synced and renamed, on an error removed.
 
-    The name carries the process id: a worker that outlives its driver never shares a temporary file with its successor.
+    Not `durable`, it is renamed only: it outlives the process, but not a power cut.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
-            with temporary.open("rb") as handle:
-                os.fsync(handle.fileno())
+            if durable:
+                _sync(temporary)
             temporary.replace(path)
-            sync_folder(path.parent)
+            if durable:
+                sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing_all(folder: Path) -> Iterator[Callable[[Path], Path]]:
+    """As `replacing`, for several files of one folder: each is whole or absent, and the folder is synced once.
+
+    Yields what gives the temporary path for a target.
+    """
+    temporaries: dict[Path, Path] = {}
+
+    def temporary_of(path: Path) -> Path:
+        return temporaries.setdefault(path, _temporary(path))
+
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary_of
+            for path, temporary in temporaries.items():
+                _sync(temporary)
+                temporary.replace(path)
+            sync_folder(folder)
+        finally:
+            for temporary in temporaries.values():
+                temporary.unlink(missing_ok=True)
+
+
+def _temporary(path: Path) -> Path:
+    """It carries the process id: a worker that outlives its driver never shares one with its successor."""
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb") as handle:
+        os.fsync(handle.fileno())
 
 
 @contextlib.contextmanager

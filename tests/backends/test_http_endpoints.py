@@ -39,10 +39,10 @@ def test_the_wait_that_a_server_asks_for_is_capped(serve: Any, backend_of: Any) 
 
 
 def test_dates_to_wait_for_are_read_by_the_clock_of_the_server() -> None:
-    date = {"Date": "Wed, 21 Oct 2015 07:28:00 GMT", "Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT"}
+    date = {"date": "Wed, 21 Oct 2015 07:28:00 GMT", "retry-after": "Wed, 21 Oct 2015 07:28:30 GMT"}
     assert http_exchange._wait(date) == 30.0
-    assert http_exchange._wait({"Retry-After": "7"}) == 7.0
-    for bad in ({}, {"Retry-After": "soon"}, {"Retry-After": date["Retry-After"]}, {"Retry-After": "-1"}):
+    assert http_exchange._wait({"retry-after": "7"}) == 7.0
+    for bad in ({}, {"retry-after": "soon"}, {"retry-after": date["retry-after"]}, {"retry-after": "-1"}):
         assert http_exchange._wait(bad) is None
 
 

@@ -168,6 +168,14 @@ def test_word_error_rate_over_all_lines(sphinx: Any, repository: Path) -> None:
     assert np.mean(rates) <= 0.10
 
 
+def test_one_pass_of_search_hears_clear_english_too(lines: Any) -> None:
+    quick = registry.create("transcriber", "pocketsphinx", {"passes": 1})
+    audio, text = lines["sea"]
+    (heard,) = quick.transcribe([audio], seeds=[0])
+    assert word_error_rate(text, heard.text) <= 0.15
+    assert not quick._decoder.config["fwdflat"], "the second search is left out"
+
+
 def test_words_carry_neither_fillers_nor_alternates(sphinx: Any, lines: Any) -> None:
     heard = sphinx.transcribe([sound for sound, _ in lines.values()], seeds=[0] * len(lines))
     words = [word.word for transcript in heard for word in transcript.words]

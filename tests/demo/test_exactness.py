@@ -125,27 +125,3 @@ def test_the_shards_open_in_webdataset_and_plain_tar(demo_run: Path) -> None:
         assert row["__key__"] == record["key"]
         assert row["txt"].decode() == record["captions"][record["primary"]]
     gc.collect()  # webdataset leaves the closing of its files to the garbage collector
-
-
-def test_no_stage_opens_a_source_between_decode_and_pack(
-    demo_media: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Counted at the only door to media: once to decode, once to cut."""
-    from vidcap.media import cut, decode, source
-    from vidcap.pipeline.config import load_config
-    from vidcap.pipeline.manifest import read_manifest
-    from vidcap.pipeline.plan import Plan, cut_parts, save_parts
-    from vidcap.runners.drive import Drive
-    from vidcap.runners.inline import InlineRunner
-
-    opened: list[str] = []
-    for module in (decode, source):
-        real = module.open_media
-        monkeypatch.setattr(module, "open_media", lambda path, real=real: (opened.append(path), real(path))[1])
-    assert not hasattr(cut, "open_media")
-    config = load_config(repository / "pipelines" / "demo.yaml")
-    manifest = read_manifest(str(demo_media / "balloon.mp4"))
-    parts = cut_parts(manifest.sources, part_bytes=10**9, sources_per_part=4)
-    save_parts(tmp_path, parts)
-    Drive(Plan(config), parts, tmp_path, InlineRunner()).run()
-    assert len(opened) == 2

@@ -97,7 +97,7 @@ def test_playlists_open_nothing(tmp_path: Path, name: str, text: str, monkeypatc
     (tmp_path / name).write_text(text.format(canary=canary), "utf-8")
     assert reason_of(tmp_path / name) == "media.forbidden_protocol"
     # And where the first look is fooled, the library itself must still read no second file.
-    monkeypatch.setattr("vidcap.media.probe.playlist_kind", lambda head: "")
+    monkeypatch.setattr("vidcap.media.opening.playlist_kind", lambda head: "")
     assert reason_of(tmp_path / name) in ("media.forbidden_protocol", "media.unrecognised")
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vidcap.media.frames import NO_TIME, FrameTable, PacketIndex, SourceTables
-from vidcap.media.snap import Span, copy_run, snap
+from vidcap.media.snap import Order, Span, copy_run, snap, snap_end
 
 
 def tables(order: list[int], keys: set[int], *, hidden: Collection[int] = (), fps: int = 10) -> SourceTables:
@@ -97,6 +97,25 @@ def test_an_end_that_would_cost_too_much_does_not_move() -> None:
 def test_a_clip_stays_longer_than_the_least() -> None:
     assert snap(CLOSED, 5, 12, max_seconds=0.5, min_seconds=0.39) == Span(7, 10, True)
     assert snap(CLOSED, 5, 12, max_seconds=0.5, min_seconds=0.4) == Span(5, 12, False)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "seconds", "least", "end"),
+    [
+        (2, 12, 0.5, 4, 10),
+        (2, 12, 0.1, 4, 12),  # two frames are more than that
+        (2, 12, 0.5, 5, 12),  # too little to copy
+        (2, 13, 0.5, 4, 13),  # nothing to save
+        (2, 6, 0.5, 1, 6),  # no key packet inside
+    ],
+)
+def test_an_end_moves_alone_where_only_the_head_is_encoded(
+    first: int, last: int, seconds: float, least: int, end: int
+) -> None:
+    span = snap_end(Order(CLOSED), Span(first, last), max_seconds=seconds, min_seconds=0.0, least=least)
+    assert span == Span(first, end)
+    kept = snap_end(Order(CLOSED), Span(first, last), max_seconds=seconds, min_seconds=1.0, least=least)
+    assert kept == Span(first, last if end - first < 10 else end)
 
 
 def test_what_is_not_to_be_copied_stays_as_it_is() -> None:

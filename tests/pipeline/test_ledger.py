@@ -20,7 +20,7 @@ from vidcap.pipeline.journal import Entry, Journal
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.part_lock import alone_in
 from vidcap.pipeline.run_lock import RunLock, is_held_by
-from vidcap.store import PosixStore, append_line, read_lines, replacing, sweep
+from vidcap.store import PosixStore, append_line, read_lines, replacing, replacing_all, sweep
 
 
 def test_a_record_counts_only_while_its_outputs_are_there(tmp_path: Path) -> None:
@@ -32,6 +32,49 @@ def test_a_record_counts_only_while_its_outputs_are_there(tmp_path: Path) -> Non
     assert ledger.get(3, "score") is None
     (tmp_path / "out.bin").unlink()
     assert ledger.get(3, "fuse") is None
+
+
+def test_a_rerun_asks_for_fingerprints_and_outputs(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    assert ledger.parts() == set()
+    (tmp_path / "out.bin").write_bytes(b"x")
+    ledger.commit(*(Record(3, stage, 1, f"of {stage}", {}, {"out.bin": "d"}) for stage in ("trim", "fuse")))
+    assert ledger.parts() == {3}
+    assert ledger.holds(3, "trim", "of trim")
+    assert not ledger.holds(3, "trim", "of fuse")
+    assert not ledger.holds(3, "score", "of score")
+    ledger.forget(3, "fuse", "score")
+    assert ledger.get(3, "fuse") is None
+    (tmp_path / "out.bin").unlink()
+    assert not ledger.holds(3, "trim", "of trim")
+    assert ledger.parts() == {3}
+
+
+def test_files_of_a_folder_are_replaced_with_one_sync_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    real = os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}")) or real(handle)
+    )
+    with replacing_all(tmp_path) as temporary_of:
+        for name in ("a", "b", "c"):
+            temporary_of(tmp_path / name).write_text(name)
+            assert not (tmp_path / name).exists(), "none is there before all are written"
+    assert [(tmp_path / name).read_text() for name in "abc"] == ["a", "b", "c"]
+    assert len(synced) == 4
+    assert synced[-1] == str(tmp_path), "the folder last"
+    with pytest.raises(RuntimeError), replacing_all(tmp_path) as temporary_of:
+        temporary_of(tmp_path / "a").write_text("new")
+        raise RuntimeError
+    assert (tmp_path / "a").read_text() == "a"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_the_mark_of_a_source_in_work_needs_no_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda handle: pytest.fail("it speaks of this process only"))
+    with InFlight(tmp_path, "t").working_on("a", timeout=None):
+        assert json.loads((tmp_path / "inflight.json").read_text()) == {"item": "a", "token": "t"}
+    assert not (tmp_path / "inflight.json").exists()
 
 
 def test_a_torn_record_is_no_record(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -123,3 +124,30 @@ def test_a_missing_stage_is_named(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="caption_v") as caught:
         Plan(load_config(path))
     assert "caption_video" in caught.value.hint
+
+
+def test_a_pipeline_may_end_before_selection(repository: Path) -> None:
+    config = load_config(repository / "pipelines" / "demo.yaml")
+    stages = tuple(stage for stage in config.stages if stage.stage not in ("select", "pack"))
+    plan = Plan(config.model_copy(update={"stages": stages}))
+    assert plan.order[-1] == "score"
+    assert plan.pack_step is None
+
+
+def test_prompts_are_read_once(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vidcap import prompts
+
+    read = []
+    real = prompts.load
+
+    def load(name: str, **where: Any) -> prompts.Prompt:
+        read.append(name)
+        return real(name, **where)
+
+    monkeypatch.setattr(prompts, "load", load)
+    plan = variant(repository)
+    for _ in range(3):
+        plan.identities()
+        for stage in plan.config.stages:
+            plan.prompts_of(stage)
+    assert len(read) == len(set(read)) > 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from pydantic import ValidationError
 from vidcap import prompts
 from vidcap.backends import registry
 from vidcap.backends.roles import Request
+from vidcap.backends.served.batch import Batch
 from vidcap.errors import ItemError, PromptError, TransientError
 from vidcap.media.evidence import Evidence
 from vidcap.reasons import REASONS
@@ -138,6 +142,110 @@ def test_a_server_that_is_down_is_no_fault_of_the_clip() -> None:
 
     with pytest.raises(TransientError):
         stage(Model(down)).run([row()], no_evidence)
+
+
+class Served(Model):
+    """A model behind servers, with real threads: any answer may come before any other."""
+
+    def __init__(self, answer: Callable[[Request], Any] | str = GOOD, width: int = 3) -> None:
+        super().__init__(answer)
+        self.width = width
+        self.asked: list[tuple[str, str, int, int]] = []
+        self.opened = 0
+
+    @contextmanager
+    def conversations(self) -> Iterator[Any]:
+        self.opened += 1
+        with Batch(self.width, lambda: None) as batch:
+            yield SimpleNamespace(add=batch.add, ask=self.ask)
+
+    def ask(self, request: Request, seed: int) -> Any:
+        self.asked.append((request.key, request.task, request.attempt, seed))
+        return self.answer if isinstance(self.answer, str) else self.answer(request)
+
+    def complete(self, requests: Sequence[Request], *, seeds: Sequence[int]) -> list[Any]:
+        raise AssertionError("a server need not be asked in batches")
+
+
+def moody(request: Request) -> Any:
+    """Good, bad for ever, bad at first, or an error, by the key; the answers differ from clip to clip."""
+    number = int(request.key[1:])
+    if number % 5 == 1:
+        return "Sure, here is a sentence."
+    if number % 5 == 2 and request.attempt < 2:
+        return ""
+    if number % 5 == 3:
+        return ItemError("llm.failed", "no")
+    return GOOD.replace("beach", f"beach{number}") if request.task == "av" else GOOD
+
+
+ROWS = [row(f"k{n}", a=A if n % 3 else "", s=S if n % 2 else "") for n in range(23)]
+
+
+@pytest.mark.parametrize("on_failure", ["reject", "fallback"])
+def test_servers_are_asked_the_same_and_nothing_comes_out_different(on_failure: str) -> None:
+    batches, served = Model(moody), Served(moody)
+    expected = stage(batches, on_failure=on_failure).run(ROWS, no_evidence)
+    found = stage(served, on_failure=on_failure).run(ROWS, no_evidence)
+    assert found == expected
+    asked = [
+        (request.key, request.task, request.attempt, seed)
+        for requests, seeds in zip(batches.calls, batches.seeds, strict=True)
+        for request, seed in zip(requests, seeds, strict=True)
+    ]
+    assert sorted(served.asked) == sorted(asked)
+
+
+def test_rows_known_ahead_are_asked_about_once_and_alike() -> None:
+    served = Served(moody)
+    fuse = stage(served)
+    alone = [fuse.run(ROWS[at : at + 4], no_evidence) for at in range(0, len(ROWS), 4)]
+    asked, served.asked, served.opened = sorted(served.asked), [], 0
+    with fuse.ahead(ROWS):
+        found = [fuse.run(ROWS[at : at + 4], no_evidence) for at in range(0, len(ROWS), 4)]
+        assert found == alone
+        assert (sorted(served.asked), served.opened) == (asked, 1)
+        # A row that was not known is asked about all the same.
+        assert fuse.run([row("k100")], no_evidence).columns["caption_av"] == [GOOD.replace("beach", "beach100")]
+        assert served.opened == 2
+    served.asked = []
+    fuse.run(ROWS[:2], no_evidence)
+    assert served.asked, "what was asked ahead is forgotten afterwards"
+
+
+def test_servers_are_asked_about_the_next_rows_while_one_is_waited_for() -> None:
+    others = threading.Semaphore(0)
+
+    def answer(request: Request) -> str:
+        if (request.key, request.task) == ("k0", "av"):
+            for _ in range(20):
+                assert others.acquire(timeout=20), "nobody else is asked while k0 waits"
+        others.release()
+        return GOOD
+
+    fuse = stage(Served(answer, width=2))
+    rows = [row(f"k{n}", s="") for n in range(11)]
+    with fuse.ahead([{**one, "caption_s": ""} for one in rows]):
+        first = fuse.run(rows[:1], no_evidence)
+    assert first.columns["caption_av"] == [GOOD]
+
+
+def test_rows_ahead_mean_nothing_to_a_model_that_is_asked_in_batches() -> None:
+    model = Model()
+    fuse = stage(model)
+    with fuse.ahead([row("k0"), row("k1")]):
+        fuse.run([row("k0")], no_evidence)
+        fuse.run([row("k1")], no_evidence)
+    assert [[request.key for request in call] for call in model.calls] == [["k0", "k0"], ["k1", "k1"]]
+
+
+def test_a_server_that_is_down_ends_the_rows_ahead_too() -> None:
+    def down(request: Request) -> str:
+        raise TransientError("server down")
+
+    fuse = stage(Served(down))
+    with pytest.raises(TransientError), fuse.ahead(ROWS):
+        fuse.run(ROWS[:2], no_evidence)
 
 
 def test_result_of_a_row_does_not_depend_on_the_others() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +19,7 @@ from vidcap.reasons import REASONS
 from vidcap.records import clip_key
 from vidcap.stages import cutoff as cutoff_module
 from vidcap.stages import select as select_module
-from vidcap.stages.cutoff import find_cutoff, key_bytes, order_codes
+from vidcap.stages.cutoff import Chunk, FirstDigits, find_cutoff, key_bytes, order_codes
 from vidcap.stages.registry import stage_class
 from vidcap.stages.select import ScoreColumns, Select, SelectOptions, duplicate_sources, score_columns
 
@@ -104,7 +105,7 @@ def test_equals_a_full_sort(parts: list[list[Clip]], options: SelectOptions, dat
     duplicates = set(data.draw(st.lists(st.sampled_from(ids), unique=True))) if ids else set()
     with pytest.MonkeyPatch.context() as patch:
         # So few held records that score ties reach into the digits of the keys.
-        patch.setattr(select_module, "find_cutoff", lambda chunks, k: find_cutoff(chunks, k, hold=hold))
+        patch.setattr(select_module, "find_cutoff", lambda *given, **more: find_cutoff(*given, **more, hold=hold))
         patch.setattr(cutoff_module, "SCORE_DIGITS", (12, 12, 20, 20))
         found: dict[str, str] = {}
         for part, selection in zip(parts, Select(options).run(_parts(parts), duplicates=duplicates), strict=True):
@@ -124,14 +125,21 @@ def test_codes_order_as_falling_scores(values: list[float]) -> None:
 def test_ties_that_all_share_a_score_are_cut_by_key() -> None:
     keys = [clip_key(f"{n:016x}", n, n + 1) for n in range(3000)]
     codes = order_codes(np.full(3000, 0.25))
+    all_keys = key_bytes(keys)
     turned = np.random.default_rng(3).permutation(3000)
 
-    def chunks() -> object:
+    def chunks() -> Iterator[Chunk]:
         for rows in np.array_split(turned, 7):
-            yield codes[rows], key_bytes([keys[row] for row in rows])
+            # The keys of other records lie between those of the chunk.
+            yield Chunk(codes[rows], all_keys, rows)
 
     for k in (1, 2, 999, 2999, 3000):
         assert find_cutoff(chunks, k, hold=10).key.decode() == keys[k - 1]
+        # Who has read all records anyway has counted their first digits.
+        first = FirstDigits()
+        for chunk in chunks():
+            first.add(chunk.codes)
+        assert find_cutoff(chunks, k, first=first, hold=10) == find_cutoff(chunks, k, hold=10)
     with pytest.raises(InvariantError, match="3001-th"):
         find_cutoff(chunks, 3001)
 
@@ -207,6 +215,13 @@ def test_a_threshold_alone_reads_each_part_once() -> None:
     parts = _parts([[("a_0_1", "a", 0.9)], [("b_0_1", "b", 0.1)]])
     list(Select(SelectOptions(min=0.5)).run(parts))
     assert [part.loads for part in parts] == [1, 1]
+
+
+def test_the_best_of_all_are_found_in_three_readings() -> None:
+    parts = _parts([[(f"{name}_0_{n}", name, n / 10) for n in range(4)] for name in "abc"])
+    kept = sum(int(selection.keep.sum()) for selection in Select(SelectOptions(top=5)).run(parts))
+    assert kept == 5
+    assert [part.loads for part in parts] == [3, 3, 3]
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,12 @@ def shots_of(middle: Float32, part: Float32, threshold: float, thumbnails: UInt8
 
 def black(thumbnails: UInt8) -> npt.NDArray[np.bool_]:
     """Which of N×27×48×3 frames are black all over, noise and the odd logo of a leader aside."""
-    flat = thumbnails.reshape(len(thumbnails), -1)
-    dark: npt.NDArray[np.bool_] = (flat.max(1) <= BLACK) | ((flat.max(1) <= 2 * BLACK) & (np.ptp(flat, 1) <= EVEN))
+    dark = np.zeros(len(thumbnails), np.bool_)
+    for first in range(0, len(thumbnails), 1024):
+        window = thumbnails[first : first + 1024]
+        flat = window.reshape(len(window), -1)
+        most = flat.max(1)
+        dark[first : first + 1024] = (most <= BLACK) | ((most <= 2 * BLACK) & (np.ptp(flat, 1) <= EVEN))
     return dark
 
 

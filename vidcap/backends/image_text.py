@@ -241,9 +241,13 @@ def _unseen(clip: ClipView) -> ItemError | None:
     """Why a clip cannot be looked at."""
     if not clip.frames:
         return ItemError("score.failed", "the clip has no frames to look at")
-    for frame in clip.frames:
-        if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-            return ItemError("score.failed", f"a frame of shape {frame.shape} and type {frame.dtype} is no RGB picture")
+    try:
+        for frame in clip.frames:  # decodes them: one that is no picture must not fail the clips beside it
+            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
+                said = f"a frame of shape {frame.shape} and type {frame.dtype} is no RGB picture"
+                return ItemError("score.failed", said)
+    except ItemError as error:
+        return error
     return None
 
 

@@ -43,17 +43,26 @@ class BackendConfig(BaseModel):
 class ClipView:
     """What a captioner sees of a clip.
 
-    `frames`: H×W×3 uint8 RGB, in time order; `times`: their seconds from the clip's start; `audio`: float32 16 kHz mono
-    in [-1, 1], empty where the source has no audio track (`has_audio` false); `transcript`: trusted English, or "".
+    `frames`: H×W×3 uint8 RGB, in time order, each decoded when it is looked at; a slice is a list. `times`: their
+    seconds from the clip's start; `audio`: float32 16 kHz mono in [-1, 1], empty where the source has no audio track
+    (`has_audio` false); `transcript`: trusted English, or "".
     """
 
     key: str
-    frames: list[UInt8]
+    frames: Sequence[UInt8]
     times: list[float]
     audio: Float32
     has_audio: bool
     seconds: float
     transcript: str = ""
+
+
+class Sound(Protocol):
+    """16 kHz mono of any length: a slice of it is float32 in [-1, 1]. An array is one; so is a file that is read."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, part: slice, /) -> Float32: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +125,10 @@ class AudioCaptioner(Backend, Protocol):
 
 
 class Transcriber(Backend, Protocol):
+    """One whose class says `in_windows = True` may be given any `Sound`, and takes it in slices of a minute or less: a
+    source of many hours is never in memory as a whole. Any other is given arrays.
+    """
+
     languages: frozenset[str]
     """ISO 639-1 codes it can recognise; empty means any."""
 
@@ -139,6 +152,9 @@ class Translator(Backend, Protocol):
 
 
 class LanguageModel(Backend, Protocol):
+    """A backend whose model answers several callers side by side may have `conversations()` too, a context that gives
+    `add(job)` and `ask(request, seed)` (`vidcap.backends.llm.openai`); `fuse` then keeps all its places taken."""
+
     def complete(self, requests: Sequence[Request], *, seeds: Sequence[int]) -> list[Outcome[str]]: ...
 
 

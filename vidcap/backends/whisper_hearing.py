@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from vidcap.backends import voice_activity
-from vidcap.backends.roles import BackendConfig, Float32
+from vidcap.backends.roles import BackendConfig, Float32, Sound
 from vidcap.errors import ItemError
 from vidcap.records import Transcript, Word
 
@@ -73,12 +73,13 @@ class HearingConfig(BackendConfig):
         return [search, "vad" if self.vad else "whole", *([self.language] if self.language else [])]
 
 
-def stretches(audio: Float32, config: HearingConfig) -> list[tuple[int, int]]:
+def stretches(audio: Sound, config: HearingConfig) -> list[tuple[int, int]]:
     """Sample ranges to hear: all, or what may be speech; none where there is nothing but silence.
 
     Raises `ItemError` for sound that holds values that are no numbers.
     """
-    if not np.isfinite(audio).all():
+    blocks = (audio[first : first + RATE * 60] for first in range(0, len(audio), RATE * 60))
+    if not all(np.isfinite(block).all() for block in blocks):
         raise ItemError("transcribe.failed", "the sound holds values that are no numbers")
     if len(audio) < MIN_SAMPLES or voice_activity.frame_levels(audio).max() <= voice_activity.QUIET_DB:
         return []
@@ -100,7 +101,7 @@ def join(pieces: Sequence[tuple[int, int]], *, longest: int, gap: int) -> list[t
     return joined
 
 
-def first_speech(audio: Float32, chunks: Sequence[tuple[int, int]]) -> Float32:
+def first_speech(audio: Sound, chunks: Sequence[tuple[int, int]]) -> Float32:
     """Up to the first 30 s of what is heard, in one: what the language is detected on."""
     longest = int(WINDOW_SECONDS * RATE)
     speech = np.zeros(0, np.float32)

@@ -78,8 +78,10 @@ class Talk:
             self._progress.reset(self._task, description=PHASES[facts["phase"]], total=None, rate="")
         elif event == "todo":
             numbers = facts["numbers"]
-            self._active = set(numbers)
+            self._active = set()
             self._progress.update(self._task, total=sum(len(self.parts[n].sources) for n in numbers))
+        elif event == "begin":
+            self._active.add(facts["part"])
         elif event == "part":
             self._active.discard(facts["part"])
             self._done += len(self.parts[facts["part"]].sources)

@@ -81,8 +81,7 @@ def _detect(file: str, detector: Any, threads: int) -> tuple[FrameTable, list[Sh
     from vidcap.media.evidence import Evidence
 
     with TemporaryDirectory(prefix="vidcap-shots-") as folder:
-        # Nothing but thumbnails is wanted: the candidate frames are kept as few and small as the options allow.
-        options = DecodeOptions(frames_per_second=0.001, frame_height=16, threads=threads)
+        options = DecodeOptions(pictures=False, sound=False, threads=threads)
         decode_source(file, Path(folder) / "evidence", options, sound=False, durable=False)
         evidence = Evidence(Path(folder) / "evidence")
         return evidence.tables.frames, detector.detect(evidence.thumbnails, evidence.times)

@@ -21,6 +21,8 @@ MAX_DRIFT = 0.02
 MAX_SECONDS = 24 * 3600
 """Sound that claims to lie further from its own start is left out: its timestamps are wrong."""
 _COPY = 1 << 20
+_AT_ONCE = 1 << 15
+"""Samples of the source that are resampled together: a call costs more than the samples of one packet."""
 
 
 class SoundTrack:
@@ -41,6 +43,8 @@ class SoundTrack:
         self._due = 0.0  # when the next input sample is due, in seconds from the origin
         self._setup: tuple[object, ...] = ()
         self._resampler: Any = None
+        self._waiting: Any = None
+        self._fresh = False  # nothing went through the resampler yet
         self._at = 0  # where the resampler's next sample belongs
         self._written = 0  # end of what is written
         self._packets = self._failed = 0
@@ -67,7 +71,12 @@ class SoundTrack:
 
     def finish(self, zero: Fraction, seconds: float) -> None:
         """Write `audio.s16`: exactly `seconds` from `zero`, the time of the first presented frame in stream time."""
-        self._drain()
+        try:
+            self._drain()
+        except (av.error.FFmpegError, ValueError) as error:
+            if is_of_the_machine(error):
+                raise
+            self.error = self.error or f"its end: {getattr(error, 'strerror', error)}"
         self._file.close()
         wanted = round(seconds * SAMPLE_RATE)
         if self._packets and 2 * self._failed > self._packets:
@@ -111,20 +120,39 @@ class SoundTrack:
             self._drain()
             self._setup = setup
             self._resampler = av.AudioResampler(format="s16", layout="mono", rate=SAMPLE_RATE)
+            self._waiting = av.AudioFifo()
+            self._fresh = True
             self._at = max(0, round(time * SAMPLE_RATE))
             self._due = time
         self._due += frame.samples / rate
-        for block in self._resampler.resample(frame):
-            self._write(block)
+        frame.pts = None  # where it belongs is known; here only its samples count
+        self._waiting.write(frame)
+        if self._fresh or self._waiting.samples >= _AT_ONCE:
+            self._resample()
+
+    def _resample(self) -> None:
+        """What waits. The first frame goes alone: sound that cannot be resampled then fails packet by packet."""
+        waiting = self._waiting.read()
+        if waiting is None:
+            return
+        try:
+            for block in self._resampler.resample(waiting):
+                self._write(block)
+        except (av.error.FFmpegError, ValueError):
+            self._setup, self._resampler = (), None
+            raise
+        self._fresh = False
 
     def _drain(self) -> None:
         if self._resampler is not None:
+            self._resample()
             for block in self._resampler.resample(None):
                 self._write(block)
-            self._resampler = None
+            self._resampler = self._waiting = None
 
     def _write(self, block: AudioFrame) -> None:
-        samples: np.ndarray[Any, np.dtype[np.int16]] = block.to_ndarray().reshape(-1).astype("<i2", copy=False)
+        plane: Any = block.planes[0]
+        samples = np.frombuffer(plane, np.int16, block.samples).astype("<i2", copy=False)
         skip = min(len(samples), max(0, self._written - self._at))
         if skip < len(samples):
             if self._at + skip != self._written:

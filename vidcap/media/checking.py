@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -11,17 +14,67 @@ import numpy as np
 import numpy.typing as npt
 
 from vidcap.errors import MediaError
+from vidcap.media.alignment import MISFIT, alignment
 from vidcap.media.frames import FrameTable
+from vidcap.media.snap import Inner
 from vidcap.media.thumbnails import Thumbnailer, hashes
 
 Check = Literal["exact", "aligned", "indistinct"]
 Thumbnails = npt.NDArray[np.uint8]
 
-LAGS = (-2, -1, 1, 2)
-MARGIN = 0.02
-"""Mean grey-level difference (0–255) by which one lag must beat another to be told apart."""
-FAR = 24.0
-"""Mean grey-level difference from its source above which a single re-encoded frame is not that frame."""
+__all__ = [
+    "Check",
+    "alignment",
+    "check_copy",
+    "check_edit_list",
+    "check_hybrid",
+    "check_reencode",
+    "check_times",
+    "frames_to_compare",
+    "rate_of",
+]
+
+_LEAST, _CHANGES = 12, 8
+
+
+class _Opened:
+    """A clip, its video packets in decode order, and its container's own count."""
+
+    def __init__(self, clip: Any) -> None:
+        self.clip = clip
+        self.video: Any = clip.streams.video[0]
+        self.counted: int = self.video.frames
+        self.packets: list[Any] = [packet for packet in clip.demux(self.video) if packet.size]
+
+    def opening(self, count: int) -> Iterator[Any]:
+        """The first `count` pictures shown: decoded with as few packets as that takes."""
+        self.clip.seek(0, stream=self.video, backward=True)
+        yield from itertools.islice(self.clip.decode(self.video), count)
+
+    def alone(self, number: int) -> Any | None:
+        """The picture of one packet that needs no other; hidden or not, and out of any order."""
+        context = self.video.codec_context
+        # A packet of its own: whatever the container marked on the other, to hide it, is not on this one.
+        packet = av.Packet(bytes(self.packets[number]))
+        packet.time_base = self.video.time_base
+        decoded = [*context.decode(packet), *context.decode(None)]
+        context.flush_buffers()
+        if not decoded:
+            return None
+        decoded[0].time_base = self.video.time_base
+        return decoded[0]
+
+    def ending(self, at: int = -1) -> list[Any]:
+        """The pictures from the last key packet at or before `at`, in ticks, to the end; by default the last such."""
+        self.clip.seek(self.video.duration or 0 if at < 0 else at, stream=self.video, backward=True, any_frame=False)
+        return list(self.clip.decode(self.video))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[_Opened]:
+    with av.open(str(path)) as clip:
+        clip.streams.video[0].codec_context.thread_count = 1
+        yield _Opened(clip)
 
 
 def check_times(path: Path, table: FrameTable, first: int, last: int) -> None:
@@ -29,19 +82,28 @@ def check_times(path: Path, table: FrameTable, first: int, last: int) -> None:
 
     Demultiplexes only. Raises `MediaError("pack.cut_mismatch")`.
     """
+    with _opened(path) as clip:
+        _check_times(clip, table, first, last)
+
+
+def _check_times(clip: _Opened, table: FrameTable, first: int, last: int, *, hidden: bool = False) -> None:
     count = last - first + 1
-    with av.open(str(path)) as clip:
-        video = clip.streams.video[0]
-        packets: list[Any] = [packet for packet in clip.demux(video) if packet.size]
-        if video.frames != count or len(packets) != count:
-            raise _mismatch(f"{video.frames} frames counted, {len(packets)} packets, {count} wanted")
-        if any(packet.is_discard for packet in packets):
-            raise _mismatch("the clip hides frames")
-        times = sorted(packet.pts * packet.time_base for packet in packets)
-    origin = int(table.pts[first])
-    for index, time in zip(range(first, last + 1), times, strict=True):
-        if time != (int(table.pts[index]) - origin) * table.time_base:
-            raise _mismatch(f"frame {index} is shown at {float(time):.6f} s")
+    shown = [packet for packet in clip.packets if not packet.is_discard]
+    if not hidden and len(shown) != len(clip.packets):
+        raise _mismatch("the clip hides frames")
+    if len(shown) != count or clip.counted != len(clip.packets):
+        raise _mismatch(f"{clip.counted} frames counted, {len(shown)} packets shown, {count} wanted")
+    # Times as whole multiples of what both units are multiples of.
+    base = clip.video.time_base
+    ours, theirs = (
+        unit.numerator * other.denominator for unit, other in ((table.time_base, base), (base, table.time_base))
+    )
+    wanted = (table.pts[first : last + 1] - table.pts[first]).astype(object) * ours
+    found = np.array(sorted(packet.pts for packet in shown), object) * theirs
+    wrong = np.flatnonzero(wanted != found)
+    if len(wrong):
+        at = int(wrong[0])
+        raise _mismatch(f"frame {first + at} is shown at {float(Fraction(int(found[at]), theirs) * base):.6f} s")
 
 
 def check_copy(path: Path, table: FrameTable, first: int, last: int, *, to_the_end: bool) -> Check:
@@ -49,75 +111,103 @@ def check_copy(path: Path, table: FrameTable, first: int, last: int, *, to_the_e
 
     `to_the_end` decodes up to the last frame and compares it too: some ten times the cost of the copy itself.
     """
-    check_times(path, table, first, last)
-    thumbnail = Thumbnailer()
-    with av.open(str(path)) as clip:
-        opening = next(clip.decode(video=0), None)
-        if opening is None or hashes(thumbnail(opening)[None])[0] != table.hash[first]:
-            raise _mismatch(f"the first frame is not frame {first}")
+    with _opened(path) as clip:
+        _check_times(clip, table, first, last)
+        _same([clip.alone(0)], table, first, "first")
         if to_the_end:
-            ending = _last_frame(clip)
-            if ending is None or hashes(thumbnail(ending)[None])[0] != table.hash[last]:
-                raise _mismatch(f"the last frame is not frame {last}")
+            _same(clip.ending()[-1:], table, last, "last")
+    return "exact"
+
+
+def check_edit_list(
+    path: Path, table: FrameTable, first: int, last: int, shown: int | None, *, to_the_end: bool
+) -> Check:
+    """ "exact": shown times and their count agree; the first packet decodes to frame `shown`, wherever it is hidden.
+
+    `to_the_end`, or without `shown`, it is decoded to the end and its first and last frame compared.
+    """
+    with _opened(path) as clip:
+        _check_times(clip, table, first, last, hidden=True)
+        if shown is not None:
+            _same([clip.alone(0)], table, shown, "first hidden")
+        if to_the_end or shown is None:
+            pictures = list(clip.opening(last - first + 1))
+            if len(pictures) != last - first + 1:
+                raise _mismatch(f"{len(pictures)} frames decode, {last - first + 1} wanted")
+            _same(pictures[:1], table, first, "first")
+            _same(pictures[-1:], table, last, "last")
     return "exact"
 
 
 def check_reencode(path: Path, table: FrameTable, first: int, last: int, given: Thumbnails) -> Check:
-    """Times and count agree, and the pictures fit `given` (N×27×48×3, what the encoder got) best without a shift.
+    """Times and count agree, and the pictures fit `given` best without a shift.
 
+    `given`, N×27×48×3, is what the encoder got: of all frames, or of the first ones, and then only those are decoded.
     "indistinct" where a shift by one or two frames would look the same (stills, slides); else "aligned".
     """
-    check_times(path, table, first, last)
-    thumbnail = Thumbnailer()
-    with av.open(str(path)) as clip:
-        shown = np.stack([thumbnail(frame) for frame in clip.decode(video=0)])
-    if len(shown) != len(given):
-        raise _mismatch(f"{len(shown)} frames decode, {len(given)} were encoded")
-    return alignment(shown, given)
+    with _opened(path) as clip:
+        _check_times(clip, table, first, last)
+        return alignment(_thumbnails(clip.opening(len(given)), len(given)), given)
 
 
-def alignment(shown: Thumbnails, given: Thumbnails) -> Check:
-    """Compare two sequences of N thumbnails at lag 0 against lags ±1 and ±2, as a whole and at both ends.
+def check_hybrid(
+    path: Path,
+    table: FrameTable,
+    first: int,
+    last: int,
+    inner: Inner,
+    head: Thumbnails,
+    tail: Thumbnails,
+    *,
+    to_the_end: bool,
+) -> Check:
+    """Times and count agree, both edges fit what was encoded best without a shift, and the copy begins and ends right.
 
-    Raises `MediaError("pack.cut_mismatch")` where a lag fits better than none, or a frame is far from its source.
+    `inner` are the frames that were copied; the first and the last frame of the copy hash as in the decode pass.
+    `to_the_end` every frame of the copy is decoded and compared.
     """
-    here = _distance(shown, given)
-    told_apart = True
-    for lag in LAGS:
-        if len(shown) <= abs(lag):
-            told_apart = False
-            continue
-        pairs = slice(max(0, -lag), len(shown) - max(0, lag))
-        there = _distance(shown[pairs], given[max(0, lag) : len(given) + min(0, lag)])
-        gain = here[pairs] - there
-        # A shift may show in the whole, or, where most of the clip stands still, only where something moves.
-        for part in (gain.mean(), gain[np.abs(gain).argmax()]):
-            if part > MARGIN and gain.mean() > 0:
-                raise _mismatch(f"the clip fits its source better when shifted by {lag}")
-        told_apart &= bool(gain.mean() < -MARGIN)
-    if len(here) and here.max() > FAR:
-        raise _mismatch(f"frame {int(here.argmax())} of the clip differs from its source by {here.max():.1f}")
-    return "aligned" if told_apart else "indistinct"
+    with _opened(path) as clip:
+        _check_times(clip, table, first, last)
+        before = inner.first - first
+        copied = inner.last - inner.first + 1
+        verdicts: list[Check] = []
+        pictures = list(clip.opening(before + (copied if to_the_end else 1)))
+        if len(head):
+            verdicts.append(alignment(_thumbnails(pictures[:before], before), head))
+        for offset, picture in enumerate(pictures[before:]):
+            _same([picture], table, inner.first + offset, "copied")
+        if len(pictures) != before + (copied if to_the_end else 1):
+            raise _mismatch(f"{len(pictures)} frames decode up to the copy")
+        if len(tail):
+            at = int(table.pts[inner.last + 1] - table.pts[first]) * table.time_base / clip.video.time_base
+            verdicts.append(alignment(_thumbnails(clip.ending(int(at)), len(tail)), tail))
+    return "indistinct" if "indistinct" in verdicts else "aligned"
 
 
-def _distance(one: Thumbnails, other: Thumbnails) -> npt.NDArray[np.float64]:
-    """Mean absolute difference of each pair of thumbnails."""
-    distance: npt.NDArray[np.float64] = np.abs(one.astype(np.int16) - other).mean(axis=(1, 2, 3))
-    return distance
+def frames_to_compare(table: FrameTable, first: int, last: int) -> int:
+    """How many frames from the first on tell a shift apart: a dozen, or more until enough of them differ."""
+    codes = table.hash[first : last + 1]
+    changes = np.cumsum(codes[1:] != codes[:-1])
+    enough = int(np.searchsorted(changes, _CHANGES)) + 2
+    return min(len(codes), max(_LEAST, enough))
 
 
-def _last_frame(clip: Any) -> Any | None:
-    """Decode from the last key packet to the end."""
-    video = clip.streams.video[0]
-    clip.seek(video.duration or 0, stream=video, backward=True, any_frame=False)
-    ending = None
-    for frame in clip.decode(video):
-        ending = frame
-    return ending
+def _same(pictures: Iterable[Any], table: FrameTable, index: int, which: str) -> None:
+    picture = next(iter(pictures), None)
+    if picture is None or hashes(Thumbnailer()(picture)[None])[0] != table.hash[index]:
+        raise _mismatch(f"the {which} frame is not frame {index}")
+
+
+def _thumbnails(pictures: Iterable[Any], count: int) -> Thumbnails:
+    thumbnail = Thumbnailer()
+    shown = [thumbnail(picture) for picture in pictures]
+    if len(shown) != count:
+        raise _mismatch(f"{len(shown)} frames decode, {count} were encoded")
+    return np.stack(shown)
 
 
 def _mismatch(detail: str) -> MediaError:
-    return MediaError("pack.cut_mismatch", detail)
+    return MediaError(MISFIT, detail)
 
 
 def rate_of(table: FrameTable, first: int, last: int) -> Fraction:

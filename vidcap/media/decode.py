@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
@@ -26,7 +25,8 @@ from vidcap.media.evidence import FACTS, THUMBNAILS
 from vidcap.media.facts import SourceFacts
 from vidcap.media.frames import FrameTable, SourceTables
 from vidcap.media.growing import GrowingTables
-from vidcap.media.probe import MediaFacts, audio_stream, check_file, facts_of, open_media, video_stream
+from vidcap.media.opening import SourceFile
+from vidcap.media.probe import MediaFacts, audio_stream, facts_of, video_stream
 from vidcap.media.program_decoding import (
     EXACT,
     Hwaccel,
@@ -36,15 +36,13 @@ from vidcap.media.program_decoding import (
     first_picture,
     program_frames,
 )
-from vidcap.media.sniff import ends_early
-from vidcap.media.thumbnails import THUMBNAIL, Thumbnailer, hashes
+from vidcap.media.thumbnails import Thumbnailer, ThumbnailWriter
 from vidcap.store import is_of_the_machine
 
 MIN_SIDE = 16
 MAX_BARREN_PACKETS = 10_000
 """So many packets in a row without a picture, and the source is given up: no codec delays a picture that long."""
 PROGRESS_EVERY = 128
-_BLOCK = 1 << 20
 
 Window = tuple[float | None, float | None]
 """Start (inclusive) and end (exclusive), in seconds from the first presented frame; None leaves a side open."""
@@ -65,6 +63,10 @@ class DecodeOptions(BaseModel):
     max_pixels: int = Field(default=8_847_360, ge=256)
     max_frames: int = Field(default=1_000_000, ge=1)
     max_bytes: int = Field(default=64_000_000_000, ge=1)
+    pictures: bool | None = None
+    """`false`: no candidate frames. A pipeline that names neither has them where a later stage looks at frames."""
+    sound: bool | None = None
+    """`false`: the sound is left alone. A pipeline that names neither has it where a later stage or sample needs it."""
 
     @model_validator(mode="after")
     def _hwaccel_needs_the_program(self) -> DecodeOptions:
@@ -148,7 +150,8 @@ class _Pass:
         self.path, self.folder, self.options = path, folder, options
         self.window = window or (None, None)
         self.on_progress = on_progress
-        self.threads, self.wants_sound, self.program = threads, wants_sound, program
+        self.threads, self.program = threads, program
+        self.wants_sound = wants_sound and options.sound is not False
         self.passed_over = ""
         self.damaged = False
         self.lost = 0
@@ -159,34 +162,36 @@ class _Pass:
         self.facts: MediaFacts | None = None
         self.jpegs: JpegMaker | None = None
         self.sound: SoundTrack | None = None
+        self.candidates: CandidateWriter | None = None
+        self.pick: CandidatePicker | None = None
         self.base = Fraction(1, 1000)
         self.clock = FrameClock(1, 1)
         self.thumbnail_of = Thumbnailer()
-        self.pick = CandidatePicker(options.frames_per_second)
-        self.candidates = CandidateWriter(folder)
-        self.thumbnails = (folder / THUMBNAILS).open("wb")
+        if options.pictures is not False:
+            self.candidates, self.pick = CandidateWriter(folder), CandidatePicker(options.frames_per_second)
+        self.thumbnails = ThumbnailWriter(folder / THUMBNAILS)
 
     def run(self) -> Decoded:
-        before = check_file(self.path)
-        if before.st_size > self.options.max_bytes:
-            raise MediaError("media.too_large", f"{before.st_size} bytes", value=float(before.st_size))
-        sha256, early = _read_through(self.path, before.st_size)
-        with open_media(self.path) as container:
-            self._open(container)
-            stopped = self._walk(container)
-            if self.facts is None:
-                if early:
-                    raise MediaError("media.truncated", early)
-                raise MediaError("media.no_frames", f"no frame in {len(self.columns.packet_pts)} packets")
-        after = check_file(self.path)
-        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
-            raise MediaError("source.changed", "the file was written to while it was decoded")
-        return self._finish(sha256, before.st_size, bool(early) or stopped)
+        with SourceFile(self.path) as file:
+            size = file.status.st_size
+            if size > self.options.max_bytes:
+                raise MediaError("media.too_large", f"{size} bytes", value=float(size))
+            sha256, early = file.sha256(), file.ends_early()
+            with file.media() as container:
+                self._open(container)
+                stopped = self._walk(container)
+                if self.facts is None:
+                    if early:
+                        raise MediaError("media.truncated", early)
+                    raise MediaError("media.no_frames", f"no frame in {len(self.columns.packet_pts)} packets")
+            file.check_unchanged()
+        return self._finish(sha256, size, bool(early) or stopped)
 
     def close(self) -> None:
         """Let go of open files, after success too."""
         self.thumbnails.close()
-        self.candidates.close()
+        if self.candidates is not None:
+            self.candidates.close()
         if self.sound is not None:
             self.sound.close()
 
@@ -287,14 +292,15 @@ class _Pass:
         if size not in self.sizes:
             self._check_size(*size)
             self.sizes.add(size)
-        if self.facts is None or self.jpegs is None:
+        if self.facts is None:
             self.facts = facts_of(container, frame)
-            self.jpegs = JpegMaker(self.options.frame_height, self.facts.sar)
+            self.jpegs = JpegMaker(self.options.frame_height, self.facts.sar) if self.candidates is not None else None
         index = len(c.pts)
         if index >= self.options.max_frames:
             raise MediaError("media.too_large", f"more than {self.options.max_frames} frames", value=float(index + 1))
         pts = self.clock.time_of(frame.pts, frame.dts, frame.duration)
-        seconds = float((pts - c.pts[0]) * self.base) if index else 0.0
+        # Rounded once, as a Fraction would be.
+        seconds = (pts - c.pts[0]) * self.base.numerator / self.base.denominator if index else 0.0
         if seconds > MAX_SECONDS:
             raise MediaError("media.bad_timestamps", f"frame {index} claims to lie {seconds:.0f} s after the first")
         corrupt = bool(frame.is_corrupt) or self.mark_next
@@ -302,11 +308,12 @@ class _Pass:
         self.mark_next = False
         c.add_frame(pts, frame, corrupt=corrupt)
         thumbnail = self.thumbnail_of(frame)
-        self.thumbnails.write(thumbnail.tobytes())
-        start, end = self.window
-        inside = (start is None or seconds >= start - 1e-6) and (end is None or seconds < end - 1e-6)
-        if self.pick(seconds, thumbnail, inside):
-            self.candidates.add(index, self.jpegs(frame))
+        self.thumbnails.add(thumbnail)
+        if self.candidates is not None and self.pick is not None and self.jpegs is not None:
+            start, end = self.window
+            inside = (start is None or seconds >= start - 1e-6) and (end is None or seconds < end - 1e-6)
+            if self.pick(seconds, thumbnail, inside):
+                self.candidates.add(index, self.jpegs(frame))
         if index % PROGRESS_EVERY == 0:
             self.on_progress(index + 1)
 
@@ -322,9 +329,7 @@ class _Pass:
         count = len(c.pts)
         if 2 * self.clock.stuck > count:
             raise MediaError("media.bad_timestamps", f"{self.clock.stuck} of {count} frame times do not ascend")
-        self.thumbnails.close()
-        self.candidates.close()
-        tables = c.tables(self.base, _hash_all(self.folder / THUMBNAILS))
+        tables = c.tables(self.base, self.thumbnails.finish())
         frames = tables.frames
         seconds = frames.end(count - 1)
         if self.sound is not None:
@@ -345,7 +350,8 @@ class _Pass:
             passed_over=self.passed_over,
         )
         tables.save(self.folder)
-        self.candidates.finish()
+        if self.candidates is not None:
+            self.candidates.finish()
         (self.folder / FACTS).write_text(found.to_json(), "utf-8")
         return Decoded(found, tables)
 
@@ -362,20 +368,3 @@ class _Pass:
 
 def _ignore(frames: int) -> None:
     """Nobody wants to hear of progress."""
-
-
-def _read_through(path: str, size: int) -> tuple[str, str]:
-    """The file's sha256, and in words how it ends early. Reading it first also warms the cache for the decoder."""
-    state = hashlib.sha256()
-    try:
-        with open(path, "rb") as handle:
-            while block := handle.read(_BLOCK):
-                state.update(block)
-            return state.hexdigest(), ends_early(handle, size)
-    except OSError as error:
-        raise TransientError(f"reading `{path}` failed: {error.strerror}") from error
-
-
-def _hash_all(path: Path) -> np.ndarray[Any, np.dtype[np.uint64]]:
-    thumbnails = np.memmap(path, np.uint8, "r").reshape(-1, *THUMBNAIL, 3)
-    return np.concatenate([hashes(np.asarray(thumbnails[at : at + 1024])) for at in range(0, len(thumbnails), 1024)])

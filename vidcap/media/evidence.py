@@ -12,7 +12,7 @@ One folder per source. `frames.parquet` and `packets.parquet` stay for good; the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from pathlib import Path
 from zipfile import BadZipFile
@@ -23,15 +23,20 @@ import numpy.typing as npt
 from vidcap.backends.roles import ClipView
 from vidcap.errors import ItemError
 from vidcap.media.audio import SAMPLE_RATE, SOUND
-from vidcap.media.candidates import Candidates
+from vidcap.media.candidates import INDEX, Candidates
 from vidcap.media.facts import SourceFacts
 from vidcap.media.frames import SourceTables
+from vidcap.media.lazy_pictures import LazyPictures
+from vidcap.media.snap import Order
 from vidcap.media.thumbnails import THUMBNAIL
+from vidcap.media.windowed import StoredSound, thumbnails_of
 
 __all__ = ["SAMPLE_RATE", "THUMBNAIL", "Evidence"]
 
 FACTS, THUMBNAILS = "facts.json", "thumbnails.rgb"
 TABLES = ("frames.parquet", "packets.parquet", FACTS)
+PARTS = frozenset({"pictures", "sound"})
+"""What the decode pass makes beside tables and thumbnails, where a later stage looks at it."""
 
 
 class Evidence:
@@ -45,6 +50,11 @@ class Evidence:
         return SourceTables.load(self.folder)
 
     @cached_property
+    def order(self) -> Order:
+        """What the order of the packets says of the spans that can be copied."""
+        return Order(self.tables)
+
+    @cached_property
     def facts(self) -> SourceFacts:
         return SourceFacts.from_json((self.folder / FACTS).read_text("utf-8"))
 
@@ -55,15 +65,19 @@ class Evidence:
 
     @property
     def complete(self) -> bool:
-        """Whether all is there that the stages after trim need: tables, facts, candidate frames and sound.
+        """Whether all is there that the stages after trim may need: tables, facts, candidate frames and sound.
 
         Thumbnails do not count, they go after trim: ask `has_thumbnails`.
         """
+        return self.holds(PARTS)
+
+    def holds(self, wanted: Collection[str]) -> bool:
+        """Whether tables and facts are there, and which of `PARTS` are wanted."""
         try:
             return (
                 all((self.folder / name).is_file() for name in TABLES)
-                and (self.folder / self._candidates.file).is_file()
-                and self.has_sound
+                and ("pictures" not in wanted or (self.folder / self._candidates.file).is_file())
+                and ("sound" not in wanted or self.has_sound)
             )
         except (OSError, ValueError, KeyError, EOFError, BadZipFile):
             return False
@@ -79,8 +93,11 @@ class Evidence:
 
     @property
     def thumbnails(self) -> npt.NDArray[np.uint8]:
-        """N×27×48×3 uint8 RGB of all frames, memory-mapped. Raises FileNotFoundError once they are dropped."""
-        return np.memmap(self.folder / THUMBNAILS, np.uint8, "r").reshape(-1, *THUMBNAIL, 3)
+        """N×27×48×3 uint8 RGB of all frames, mapped: look at them in windows, and only a window is in memory.
+
+        Raises FileNotFoundError once they are dropped.
+        """
+        return thumbnails_of(self.folder / THUMBNAILS, (*THUMBNAIL, 3))
 
     @property
     def candidates(self) -> npt.NDArray[np.int64]:
@@ -96,37 +113,35 @@ class Evidence:
 
         Empty where the source has no audio track.
         """
-        frames = self.tables.frames
-        return self._sound(round(frames.start(first) * SAMPLE_RATE), round(frames.end(last) * SAMPLE_RATE))
+        return self.sound(first, last)[:]
 
     def audio_all(self) -> npt.NDArray[np.float32]:
-        """The sound of the whole source, as `audio`."""
-        return self._sound(0, round(self.facts.seconds * SAMPLE_RATE))
+        """The sound of the whole source, as `audio`: 230 MB an hour."""
+        return self.sound()[:]
+
+    def sound(self, first: int = 0, last: int | None = None) -> StoredSound:
+        """What `audio` gives, or the whole source's sound, read where it is sliced."""
+        frames = self.tables.frames if last is not None else None
+        start = round(frames.start(first) * SAMPLE_RATE) if frames is not None else 0
+        end = frames.end(last) if frames is not None and last is not None else self.facts.seconds
+        return StoredSound(self.folder / SOUND if self.facts.has_audio else None, start, round(end * SAMPLE_RATE))
 
     def clip_view(self, key: str, first: int, last: int, frames_per_clip: int, transcript: str = "") -> ClipView:
         """What a captioner sees of frames `first` to `last`: at most `frames_per_clip` candidates, evenly chosen.
 
-        Raises `ItemError` (`clip.no_frames`) where no candidate lies inside.
+        Raises `ItemError` (`clip.no_frames`) where no candidate lies inside. A picture is decoded when it is looked at.
         """
-        import cv2
-
         inside = self.candidates[(self.candidates >= first) & (self.candidates <= last)]
         if not len(inside) or frames_per_clip < 1:
             raise ItemError("clip.no_frames", f"no candidate frame between {first} and {last}")
         count = min(frames_per_clip, len(inside))
         # The middle of each of `count` equal parts.
         chosen = [int(inside[(2 * i + 1) * len(inside) // (2 * count)]) for i in range(count)]
-        pictures = []
-        for jpeg in self._candidates.jpegs(chosen):
-            picture = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR_RGB)
-            if picture is None:
-                raise ItemError("clip.no_frames", f"a candidate frame between {first} and {last} is no JPEG")
-            pictures.append(picture)
         frames = self.tables.frames
         start = frames.start(first)
         return ClipView(
             key=key,
-            frames=pictures,
+            frames=LazyPictures(list(self._candidates.jpegs(chosen)), f"between {first} and {last}"),
             times=[round(float(self.times[i]) - start, 6) for i in chosen],
             audio=self.audio(first, last),
             has_audio=self.facts.has_audio,
@@ -139,6 +154,8 @@ class Evidence:
 
     def keep_spans(self, spans: Iterable[tuple[int, int]]) -> None:
         """Drop the candidate frames that lie in none of the spans (first and last frame, both inclusive)."""
+        if not (self.folder / INDEX).is_file():
+            return  # the pass made none
         kept = np.zeros(len(self.candidates), bool)
         for first, last in spans:
             kept |= (self.candidates >= first) & (self.candidates <= last)
@@ -159,11 +176,3 @@ class Evidence:
     @cached_property
     def _candidates(self) -> Candidates:
         return Candidates(self.folder)
-
-    def _sound(self, start: int, end: int) -> npt.NDArray[np.float32]:
-        if not self.facts.has_audio:
-            return np.zeros(0, np.float32)
-        samples = np.fromfile(self.folder / SOUND, "<i2", count=max(0, end - start), offset=2 * start)
-        wave = np.zeros(max(0, end - start), np.float32)
-        wave[: len(samples)] = samples / np.float32(32768)
-        return wave

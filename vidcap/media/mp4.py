@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -47,11 +48,20 @@ class ClipFile:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._container.close()
 
-    def copied(self, template: Any, time_base: Fraction | None = None) -> Track:
-        """A track that takes packets of the stream `template` as they are, with times in its units or in these."""
+    def copied(self, template: Any, time_base: Fraction | None = None, extradata: bytes | None = None) -> Track:
+        """A track that takes packets of the stream `template` as they are, with times in its units or in these.
+
+        `extradata` takes the place of the template's own.
+        """
         base = time_base or template.time_base
         stream = self._container.add_stream_from_template(template, opaque=True)
         stream.metadata.clear()  # Titles and encoder names of the source are not the clip's.
+        context = stream.codec_context
+        if extradata is not None:
+            context.extradata = extradata
+        if template.codec_context.codec.canonical_name == "hevc" and (context.extradata or b"\0")[0] == 1:
+            # Parameter sets stand in the header, as `hvc1` says; Apple's players refuse `hev1`.
+            context.codec_tag = "hvc1"
         stream.time_base = base
         return self._track(stream, base)
 
@@ -65,11 +75,11 @@ class ClipFile:
         return self._track(stream, time_base)
 
     def finish(self) -> None:
-        every = [
-            (packet.dts * track.time_base, number, packet)
-            for number, track in enumerate(self.tracks)
-            for packet in track.packets
-        ]
+        fine = math.lcm(*(track.time_base.denominator for track in self.tracks))
+        every = []
+        for number, track in enumerate(self.tracks):
+            ticks = track.time_base.numerator * (fine // track.time_base.denominator)
+            every += [(packet.dts * ticks, number, packet) for packet in track.packets]
         for _, _, packet in sorted(every, key=lambda item: item[:2]):
             self._container.mux_one(packet)
 

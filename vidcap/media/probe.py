@@ -1,11 +1,8 @@
-"""Opening media: the one door through which every file is opened, and what its container says."""
+"""What the container of a media file says: its streams and the facts of them."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import os
-import stat
 from fractions import Fraction
 from typing import Any
 
@@ -16,73 +13,23 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from vidcap.errors import MediaError, TransientError
+from vidcap.errors import MediaError
 from vidcap.media.facts import MediaFacts, SourceFacts
-from vidcap.media.sniff import HEAD_BYTES, ends_early, playlist_kind
+from vidcap.media.opening import CONTAINERS, open_media
 
-__all__ = ["MediaFacts", "SourceFacts", "audio_stream", "check_file", "facts_of", "open_media", "probe", "video_stream"]
-
-# Demuxers that read their own bytes only. Playlists (hls, dash, concat), devices, image sequences and everything that
-# composes other files stay out. FFmpeg knows a demuxer by any of its names.
-CONTAINERS = (
-    "mov,matroska,avi,mpegts,mpeg,mpegvideo,m4v,flv,live_flv,ogg,asf,gif,h264,hevc,h263,vc1,av1,obu,ivf,mjpeg,mxf,"
-    "nut,dv,rm,yuv4mpegpipe,wav,w64,flac,mp3,aac,ac3,eac3,amr,aiff,caf,au"
-)
+__all__ = [
+    "CONTAINERS",
+    "MediaFacts",
+    "SourceFacts",
+    "audio_stream",
+    "facts_of",
+    "open_media",
+    "probe",
+    "video_stream",
+]
 
 PQ_AND_HLG = (16, 18)
 """Transfer characteristics of HDR pictures (ITU-T H.273, table 3)."""
-
-
-def check_file(path: str) -> os.stat_result:
-    """The file's `stat`. Raises `MediaError` unless it is a regular, readable file with bytes; no pipe is opened."""
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):
-            raise MediaError("media.not_a_file", "no regular file")
-        if status.st_size == 0:
-            raise MediaError("media.empty", "no bytes")
-        with open(path, "rb") as handle:
-            kind = playlist_kind(handle.read(HEAD_BYTES))
-    except PermissionError as error:
-        raise MediaError("media.unreadable", str(error.strerror)) from error
-    except OSError as error:
-        if error.errno in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-            raise TransientError(f"reading `{path}` failed: {error.strerror}") from error
-        raise MediaError("source.missing", str(error.strerror)) from error
-    except ValueError as error:
-        raise MediaError("source.missing", str(error)) from error
-    if kind:
-        raise MediaError("media.forbidden_protocol", f"no media but a text of the kind: {kind}")
-    return status
-
-
-def open_media(path: str) -> InputContainer:
-    """Open one regular file for reading; close it yourself. Nothing but this file is ever read.
-
-    Raises `MediaError` (`source.missing`, `media.not_a_file`, `.empty`, `.unreadable`, `.forbidden_protocol`,
-    `.truncated`, `.unrecognised`, `.too_large`) and `TransientError` where the disk failed.
-    """
-    size = check_file(path).st_size
-    try:
-        # `file:` keeps a name with a colon or a pipe from being read as another protocol.
-        return av.open(
-            f"file:{path}",
-            metadata_errors="replace",
-            options={"protocol_whitelist": "file", "format_whitelist": CONTAINERS},
-        )
-    except PermissionError as error:
-        raise MediaError("media.forbidden_protocol", "it names other files or addresses") from error
-    except MemoryError as error:
-        raise MediaError("media.too_large", "it asks for more memory than there is") from error
-    except (OSError, ValueError, av.error.FFmpegError) as error:  # not all of FFmpeg's errors are OSErrors
-        if getattr(error, "errno", None) in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE):
-            raise TransientError(f"reading `{path}` failed: {error}") from error
-        with open(path, "rb") as handle:
-            early = ends_early(handle, size)
-        if early:
-            raise MediaError("media.truncated", early) from error
-        reason = getattr(error, "strerror", None) or str(error)
-        raise MediaError("media.unrecognised", reason) from error
 
 
 def video_stream(container: InputContainer) -> VideoStream:

@@ -20,8 +20,10 @@ from vidcap.media.probe import PQ_AND_HLG
 from vidcap.media.program_encoding import INFORMATION, Encoding, ThroughProgram
 from vidcap.media.thumbnails import Thumbnailer
 
+Thumbnail = npt.NDArray[np.uint8]
+
 _BT709 = 1
-_LIMITED = 1
+_UNSAID, _LIMITED = 0, 1
 _SQUARE = Fraction(1, 100)
 
 
@@ -40,7 +42,7 @@ def upright_size(facts: MediaFacts) -> tuple[int, int]:
 
 
 def encode_video(
-    frames: Iterable[tuple[int, Any]],
+    frames: Iterable[tuple[int, Any, Thumbnail | None]],
     table: FrameTable,
     first: int,
     out: ClipFile,
@@ -48,36 +50,45 @@ def encode_video(
     facts: MediaFacts,
     rate: Fraction,
     encoding: Encoding,
-) -> npt.NDArray[np.uint8]:
-    """Encode the frames (index, picture) with times counted from frame `first`; returns N×27×48×3 thumbnails.
+    compared: int,
+) -> Thumbnail:
+    """Encode the frames (index, picture, thumbnail) with times counted from frame `first`.
 
-    The thumbnails are of what the encoder was given. One thread: x264's bytes depend on the number of threads.
+    Returns N×27×48×3 thumbnails of the first `compared` pictures that the encoder was given. One thread: x264's bytes
+    depend on the number of threads.
     """
     thumbnail = Thumbnailer()
-    seen: list[npt.NDArray[np.uint8]] = []
+    seen: list[Thumbnail] = []
     origin = int(table.pts[first])
     ends: dict[int, int] = {}
     upright: _Upright | None = None
     encoder: ThroughProgram | _X264 | None = None
 
-    def take(pictures: Iterable[Any]) -> None:
+    def take(pictures: Iterable[Any], known: Thumbnail | None = None) -> None:
         nonlocal encoder
         for picture in pictures:
             if encoder is None:
                 through = ThroughProgram if encoding.through == "ffmpeg" else _X264
                 encoder = through(picture, out, table.time_base, rate, encoding)
-            seen.append(thumbnail(picture))
+            if len(seen) < compared:
+                seen.append(thumbnail(picture) if known is None else known)
             encoder.take(picture)
 
     try:
-        for index, frame in frames:
+        for index, frame, known in frames:
             at = int(table.pts[index]) - origin
             ends[at] = table.end_pts(index) - origin
+            frame.pts, frame.time_base = at, table.time_base
+            if _is_plain(frame, facts):
+                if upright is not None:
+                    take(upright.flush())
+                    upright = None
+                take([frame], known)
+                continue
             if upright is None or not upright.fits(frame):
                 if upright is not None:
                     take(upright.flush())
                 upright = _Upright(frame, facts, table.time_base)
-            frame.pts, frame.time_base = at, table.time_base
             take(upright.turn(frame))
         if upright is not None:
             take(upright.flush())
@@ -87,6 +98,18 @@ def encode_video(
         if encoder is not None:
             encoder.close()
     return np.stack(seen) if seen else np.empty((0, 27, 48, 3), np.uint8)
+
+
+def _is_plain(frame: Any, facts: MediaFacts) -> bool:
+    """Whether the frame is as it is to be encoded; a graph of filters would copy it and cost as much as decoding it."""
+    return (
+        frame.format.name == "yuv420p"
+        and int(frame.color_range) in (_UNSAID, _LIMITED)
+        and int(frame.color_trc) not in PQ_AND_HLG
+        and not frame.interlaced_frame
+        and facts.rotation == 0
+        and (frame.width, frame.height) == upright_size(facts)
+    )
 
 
 class _X264:
@@ -185,11 +208,13 @@ def _colours(frame: Any) -> str:
     return "out_color_matrix=bt709:out_range=tv" if frame.format.is_rgb else "out_range=tv"
 
 
+X264 = "threads=1:lookahead-threads=1:mbtree=0"
+# x264's macroblock tree reads memory that nobody wrote (seen with AVX-512, at widths of 176, 192, 540, 700, 854): with
+# it the same pictures give other bytes from one call to the next.
+
+
 def _open_encoder(picture: Any, out: ClipFile, time_base: Fraction, rate: Fraction, crf: int, preset: str) -> Track:
-    # x264's macroblock tree reads memory that nobody wrote (seen with AVX-512, at widths of 176, 192, 540, 700, 854):
-    # with it the same pictures give other bytes from one call to the next.
-    x264 = "threads=1:lookahead-threads=1:mbtree=0"
-    options = {"preset": preset, "crf": str(crf), "threads": "1", "x264-params": x264}
+    options = {"preset": preset, "crf": str(crf), "threads": "1", "x264-params": X264}
     track = out.encoded("libx264", rate, time_base, options)
     context = track.stream.codec_context
     context.width, context.height, context.pix_fmt = picture.width, picture.height, "yuv420p"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,23 +22,32 @@ class Span:
 
 
 def snap(
-    tables: SourceTables, first: int, last: int, *, max_seconds: float, min_seconds: float = 0.0, copyable: bool = True
+    tables: SourceTables,
+    first: int,
+    last: int,
+    *,
+    max_seconds: float,
+    min_seconds: float = 0.0,
+    copyable: bool = True,
+    order: Order | None = None,
 ) -> Span:
     """Move both ends inward, each by at most `max_seconds`, so that a stream copy of the span hides nothing.
 
     Of all such spans the longest is taken, the earliest of equals; it stays strictly longer than `min_seconds`.
     Where there is none, or the stream is not to be copied anyway (`copyable` false), the span comes back as it is.
+    `order`: that of the tables, where many spans of one source are snapped.
     """
     frames = tables.frames
     asked = Span(first, last)
     if not copyable or first > last:
         return asked
-    shown = _frame_of_packets(tables)
+    order = order or Order(tables)
+    shown = order.shown
     origin, end = frames.start(first), frames.end(last)
     best = asked
-    for packet in np.flatnonzero(_starts(tables, shown)):
+    for packet in order.starts_within(first, last):
         start = int(shown[packet])
-        if start < first or frames.start(start) - origin > max_seconds + _ROUNDING:
+        if frames.start(start) - origin > max_seconds + _ROUNDING:
             continue
         if best.hides_nothing and last - start <= best.last - best.first:
             continue
@@ -52,6 +62,77 @@ def snap(
     return best
 
 
+def snap_end(order: Order, span: Span, *, max_seconds: float, min_seconds: float, least: int) -> Span:
+    """Where `snap` found nothing: move the end inward by at most `max_seconds`, so that only the head is encoded.
+
+    That is to where the first run of at least `least` frames inside the span may end; without one the span comes back.
+    """
+    frames = order.tables.frames
+    for inner in order.inner(span.first, span.last, least):
+        near = frames.end(span.last) - frames.end(inner.last) <= max_seconds + _ROUNDING
+        long = frames.end(inner.last) - frames.start(span.first) > min_seconds + _ROUNDING
+        return Span(span.first, inner.last) if near and long else span
+    return span
+
+
+@dataclass(frozen=True, slots=True)
+class Inner:
+    """Packets that are the frames `first` to `last` of a longer span, and nothing else."""
+
+    run: range
+    first: int
+    last: int
+
+
+class Order:
+    """What the order of a source's packets says of its spans; made once per source, because it looks at all packets."""
+
+    def __init__(self, tables: SourceTables) -> None:
+        self.tables = tables
+        self.shown = _frame_of_packets(tables)
+        """Per packet the frame that it is presented as, or −1."""
+        self.starts = np.flatnonzero(_starts(tables, self.shown))
+        """Key packets that a decoder can start on, as far as order tells."""
+        self.keys = np.flatnonzero(tables.packets.key & (self.shown >= 0))
+
+    def starts_within(self, first: int, last: int) -> Int64:
+        """Those of `starts` whose frames lie between the two, both inclusive."""
+        shown = self.shown[self.starts]
+        return self.starts[(shown >= first) & (shown <= last)]
+
+    def run(self, first: int, last: int) -> range | None:
+        """As `copy_run`."""
+        if not 0 <= first <= last < len(self.shown):
+            return None
+        at = self.starts[self.shown[self.starts] == first]
+        if len(at) != 1:
+            return None
+        start = int(at[0])
+        return range(start, start + last - first + 1) if last in _stops(self.shown, start, last) else None
+
+    def inner(self, first: int, last: int, least: int) -> Iterator[Inner]:
+        """Every run of at least `least` frames inside the span that can be copied: by start, to its latest end.
+
+        The criterion is that of `copy_run`.
+        """
+        for packet in self.starts_within(first, last):
+            start = int(self.shown[packet])
+            if start + least - 1 <= last:
+                stops = _stops(self.shown, int(packet), last)
+                if stops and stops[0] - start + 1 >= least:
+                    yield Inner(range(int(packet), int(packet) + stops[0] - start + 1), start, stops[0])
+
+    def key(self, first: int) -> int | None:
+        """The key packet whose frame is the last at or before `first`; None where there is none."""
+        before = self.keys[self.shown[self.keys] <= first]
+        return int(before[np.argmax(self.shown[before])]) if len(before) else None
+
+    def final(self, last: int) -> int | None:
+        """The last packet, in decode order, that frames up to `last` can need; None where the order does not tell."""
+        (at,) = np.nonzero((self.shown >= 0) & (self.shown <= last))
+        return int(at[-1]) if len(at) and bool(np.any(self.shown[at] == last)) else None
+
+
 def copy_run(tables: SourceTables, first: int, last: int) -> range | None:
     """The packets, in decode order, that are frames `first` to `last` and nothing else; None if there is no such run.
 
@@ -59,14 +140,7 @@ def copy_run(tables: SourceTables, first: int, last: int) -> range | None:
     order, up to as many as there are frames, is presented inside the span. Then no frame of the span can need a packet
     after the run, and (the key packet has no leading pictures) none before it.
     """
-    if not 0 <= first <= last < len(tables.frames):
-        return None
-    shown = _frame_of_packets(tables)
-    (at,) = np.nonzero(shown == first)
-    if len(at) != 1 or not _starts(tables, shown)[at[0]]:
-        return None
-    start = int(at[0])
-    return range(start, start + last - first + 1) if last in _stops(shown, start, last) else None
+    return Order(tables).run(first, last)
 
 
 def _frame_of_packets(tables: SourceTables) -> Int64:

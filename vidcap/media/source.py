@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from types import TracebackType
 from typing import Any
 
+import av
 import av.error
 import numpy as np
+import numpy.typing as npt
 
 from vidcap.errors import MediaError
 from vidcap.media.frames import NO_TIME, SourceTables
 from vidcap.media.probe import audio_stream, open_media, video_stream
+from vidcap.media.snap import Order
 from vidcap.media.thumbnails import Thumbnailer, hashes
 
 _SLACK = Fraction(1, 2)
 """Seconds of sound to seek ahead of what is wanted: containers land on packets, not on samples."""
+_BEFORE = 10
+"""Seconds that no stream begins before the picture."""
+_EVERY = 8
+"""One frame in so many is compared with its thumbnail hash; the packets of all were compared with the index."""
+
+_REMEMBERING = frozenset({"aac", "ac3", "eac3", "dts"})
+"""Sound whose decoders carry the state of their noise over a seek: each clip gets a new one, or its bytes would depend
+on the clip before. Their packets say all that a decoder must know."""
+
+Thumbnail = npt.NDArray[np.uint8]
 
 
 class OutOfStepError(Exception):
@@ -25,17 +39,20 @@ class OutOfStepError(Exception):
 
 
 class SourceReader:
-    """One opened source. Every method may be called in any order; near-by spans in order seek least.
+    """One source, opened once. Every method may be called in any order; near-by spans in order seek least.
 
     What is read is compared with the tables, packet by packet or thumbnail by thumbnail; where it differs a method
-    raises `MediaError("source.changed")`.
+    raises `MediaError("source.changed")`. Only where a file cannot even be rewound is it opened again.
     """
 
     def __init__(self, path: str, tables: SourceTables) -> None:
         self.path = path
         self.tables = tables
+        self.order = Order(tables)
         self._container: Any = None
         self._video: Any = None
+        self._audio: Any = None
+        self._fresh = False
         self._open()
 
     def __enter__(self) -> SourceReader:
@@ -56,34 +73,43 @@ class SourceReader:
     @property
     def audio(self) -> Any | None:
         """The first audio stream, or None where there is none that can be decoded."""
-        stream: Any = audio_stream(self._container)
-        return stream if stream is not None and stream.codec_context is not None else None
+        return self._audio
 
     def packets(self, run: range) -> list[Any]:
         """The video packets of that run of the packet index, in decode order."""
-        for from_start in (False, True):
-            found = self._match(run, from_start)
-            if found is not None:
-                return found
+        for position in (*self._towards(run.start), self._rewind, self._reopen):
+            if position():
+                found = self._match(run)
+                if found is not None:
+                    return found
         raise MediaError(
             "source.changed", f"packets {run.start} to {run.stop - 1} are not where the decode pass saw them"
         )
 
-    def frames(self, first: int, last: int, *, from_start: bool = False) -> Iterator[tuple[int, Any]]:
-        """(index, frame) of the span, decoded with one thread, each compared with the table's thumbnail hash.
+    def frames(
+        self, first: int, last: int, *, from_start: bool = False, compared: int = 0
+    ) -> Iterator[tuple[int, Any, Thumbnail | None]]:
+        """(index, frame, thumbnail) of the span, decoded with one thread.
 
-        Raises `OutOfStepError` where seeking did not lead to the same frames: ask again with `from_start`.
+        The first `compared` frames, the last one and one in eight of the others are compared with the table's thumbnail
+        hash and come with their thumbnail. Raises `OutOfStepError` where seeking did not lead to the same frames: ask
+        again with `from_start`.
         """
         table, thumbnail = self.tables.frames, Thumbnailer()
         wanted = first
-        for index, frame in self._decoded(first, from_start):
+        for index, frame in self._from_start(last) if from_start else self._from_key(first, last):
             if index < first:
                 continue
-            if index != wanted or hashes(thumbnail(frame)[None])[0] != table.hash[index]:
+            seen = None
+            good = index == wanted
+            if good and (index - first < max(1, compared) or index == last or index % _EVERY == 0 or frame.is_corrupt):
+                seen = thumbnail(frame)
+                good = bool(hashes(seen[None])[0] == table.hash[index])
+            if not good:
                 if from_start:
                     raise MediaError("source.changed", f"frame {wanted} does not decode as it did")
                 raise OutOfStepError(f"frame {wanted}")
-            yield index, frame
+            yield index, frame, seen
             if index == last:
                 return
             wanted += 1
@@ -97,26 +123,50 @@ class SourceReader:
 
     def audio_frames(self, start: Fraction, end: Fraction) -> Iterator[Any]:
         """Decoded audio that overlaps [start, end) in the container's seconds; starts up to a second before."""
-        yield from self._audio_from(start, end, lambda stream: _decode(self._container, stream))
+        yield from self._audio_from(start, end, self._heard)
 
-    def _audio_from(self, start: Fraction, end: Fraction, read: Any) -> list[Any]:
+    def _heard(self, stream: Any) -> Iterator[Any]:
+        """Frames from where the container stands, whatever was decoded before."""
+        context = stream.codec_context
+        if context.codec.canonical_name not in _REMEMBERING:
+            yield from _decoded(self._container.demux(stream), stream)
+            return
+        fresh: Any = av.CodecContext.create(context.codec.name, "r")
+        if context.extradata:
+            fresh.extradata = context.extradata
+        fresh.thread_count = 1
+        with contextlib.suppress(av.error.FFmpegError):
+            for packet in self._container.demux(stream):
+                try:
+                    frames = fresh.decode(packet if packet.size else None)
+                except av.error.FFmpegError:
+                    continue
+                for frame in frames:
+                    frame.time_base = stream.time_base
+                    yield frame
+
+    def _audio_from(self, start: Fraction, end: Fraction, read: Callable[[Any], Any]) -> list[Any]:
         if self.audio is None:
             return []
-        for from_start in (False, True):
-            if from_start or start < _SLACK or not self._seek(self.audio, start - _SLACK):
-                self._open()
-                from_start = True
-            kept: list[Any] = []
-            late = False
+        base = self.audio.time_base
+        begin, stop = start / base, end / base  # Compared with whole ticks, which is what packets count in.
+        kept: list[Any] = []
+        seek = partial(self._seek, self.audio, start - _SLACK)
+        for position in (seek, self._rewind, self._reopen):
+            if not position():
+                continue
+            kept, late = [], False
             for item in read(self.audio):
                 if item.pts is None or getattr(item, "size", 1) == 0:
                     continue
-                at = item.pts * item.time_base
-                if not kept and not from_start and at > start:
+                at = item.pts if item.time_base == base else item.pts * item.time_base / base
+                if not kept and position == seek and at > begin:
                     late = True  # The seek overshot.
                     break
-                if at >= end:
+                if at >= stop:
                     break
+                if len(kept) == 1 and _end(kept[0]) <= start and _end(item) <= start:
+                    kept.clear()  # read from the very start, hours of what nobody wants would pile up
                 kept.append(item)
             if not late:
                 break
@@ -127,63 +177,170 @@ class SourceReader:
         self._container = open_media(self.path)
         self._video = video_stream(self._container)
         self._video.codec_context.thread_count = 1
+        sound: Any = audio_stream(self._container)
+        self._audio = sound if sound is not None and sound.codec_context is not None else None
+        self._fresh = True
+
+    def _reopen(self) -> bool:
+        if not self._fresh:
+            self._open()
+        self._fresh = False
+        return True
+
+    def _rewind(self) -> bool:
+        """To the very start; for sure only where the first packets are then those of the index, which callers check."""
+        if self._fresh:
+            self._fresh = False
+            return True
+        index = self.tables.packets
+        times = index.dts[:1] if len(index) and index.dts[0] != NO_TIME else index.pts[:1]
+        at = int(times[0]) if len(times) and times[0] != NO_TIME else 0
+        # Well before the first packet, because sound may begin before the picture; some containers refuse that.
+        for target in (at - int(_BEFORE / self.tables.frames.time_base), at, 0):
+            try:
+                self._container.seek(target, stream=self.video, backward=True, any_frame=False)
+            except (av.error.FFmpegError, OverflowError):
+                continue
+            return True
+        return False
 
     def _seek(self, stream: Any, seconds: Fraction) -> bool:
         try:
             self._container.seek(int(seconds / stream.time_base), stream=stream, backward=True, any_frame=False)
         except (av.error.FFmpegError, OverflowError):
             return False
+        self._fresh = False
         return True
 
-    def _match(self, run: range, from_start: bool) -> list[Any] | None:
-        """The packets of the run, if those read after the seek (or from the start) are the very ones of the index."""
+    def _match(self, run: range) -> list[Any] | None:
+        """The packets of the run, if those that come now are the very ones of the index."""
         index = self.tables.packets
-        if from_start or not self._seek(self.video, int(index.pts[run.start]) * self.tables.frames.time_base):
-            self._open()
+        wanted = list(zip(*(column[run.start : run.stop].tolist() for column in _identity(index)), strict=True))
+        final = wanted[-1][1]
         found: list[Any] = []
         try:
             for packet in self._container.demux(self.video):
                 if packet.size == 0:
                     continue
-                at = run.start + len(found)
-                if _times(packet) != (index.pts[at], index.dts[at]) or packet.size != index.size[at]:
-                    if found or (packet.dts or NO_TIME) > index.dts[run.stop - 1] > NO_TIME:
+                if (*_times(packet), packet.size) != wanted[len(found)]:
+                    if found or (packet.dts if packet.dts is not None else NO_TIME) > final > NO_TIME:
                         return None
                     continue
                 found.append(packet)
-                if len(found) == len(run):
+                if len(found) == len(wanted):
                     return found
         except av.error.FFmpegError:
             return None
         return None
 
-    def _decoded(self, first: int, from_start: bool) -> Iterator[tuple[int, Any]]:
-        """Frames with their indices: by counting from the start, or by pts after a seek to a key frame."""
-        table = self.tables.frames
-        if from_start:
-            self._open()
-            yield from enumerate(_decode(self._container, self.video))
+    def _from_start(self, last: int) -> Iterator[tuple[int, Any]]:
+        """Frames with their indices, counted from the start of the source."""
+        first = self.tables.packets
+        for position in (self._rewind, self._reopen):
+            if not position():
+                continue
+            packets = self._container.demux(self.video)
+            opening = next(packets, None)
+            # A freshly opened file is at its start whatever its first packet says.
+            if position == self._rewind and (
+                opening is None or (*_times(opening), opening.size) != tuple(c[0].item() for c in _identity(first))
+            ):
+                continue
+            yield from enumerate(_decoded(_chain(opening, packets), self.video))
             return
-        if not self._seek(self.video, int(table.pts[first]) * table.time_base):
-            raise OutOfStepError("no seek")
-        for frame in _decode(self._container, self.video):
-            at = int(np.searchsorted(table.pts, frame.pts)) if frame.pts is not None else len(table)
-            if at < len(table) and table.pts[at] == frame.pts:
-                yield at, frame
+        raise OutOfStepError("no start")
+
+    def _from_key(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
+        """Frames with their indices after a seek to a key frame; those before `first` may be left out.
+
+        H.264 pictures that no other picture needs are not decoded before `first`, and decoding ends with the last
+        packet that `last` can need.
+        """
+        table, index = self.tables.frames, self.tables.packets
+        begin = int(table.pts[first])
+        final = self.order.final(last)
+        ending = None if final is None else (index.pts[final].item(), index.size[final].item())
+        context = self.video.codec_context
+        skipping = context.codec.canonical_name == "h264"
+
+        def wanted() -> Iterator[Any]:
+            for packet in self._since(first):
+                if skipping and packet.pts is not None:
+                    context.skip_frame = "NONREF" if packet.pts < begin else "DEFAULT"
+                yield packet
+                if (packet.pts, packet.size) == ending:
+                    return
+
+        try:
+            for frame in _decoded(wanted(), self.video):
+                at = int(np.searchsorted(table.pts, frame.pts)) if frame.pts is not None else len(table)
+                if at < len(table) and table.pts[at] == frame.pts:
+                    yield at, frame
+        finally:
+            if skipping:
+                context.skip_frame = "DEFAULT"
+
+    def _since(self, first: int) -> Iterator[Any]:
+        """The packets from the last key packet at or before frame `first` on, where the index says which that is."""
+        index, key = self.tables.packets, self.order.key(first)
+        if key is None:
+            if not self._seek(self.video, int(self.tables.frames.pts[first]) * self.tables.frames.time_base):
+                raise OutOfStepError("no seek")
+            yield from self._container.demux(self.video)
+            return
+        wanted, decoded = (index.pts[key].item(), index.size[key].item()), index.dts[key].item()
+        for position in self._towards(key):
+            if not position():
+                continue
+            packets = self._container.demux(self.video)
+            for packet in packets:
+                if (packet.pts, packet.size) == wanted:
+                    yield packet
+                    yield from packets
+                    return
+                if packet.size == 0 or (packet.dts if packet.dts is not None else NO_TIME) > decoded > NO_TIME:
+                    break
+        raise OutOfStepError(f"no way to packet {key}")
+
+    def _towards(self, packet: int) -> Iterator[Callable[[], bool]]:
+        """Ways to seek to a packet: most containers find it by its time of presentation, some by that of decoding."""
+        index = self.tables.packets
+        for time in dict.fromkeys((int(index.pts[packet]), int(index.dts[packet]))):
+            if time != NO_TIME:
+                yield partial(self._seek, self.video, time * self.tables.frames.time_base)
 
 
-def _decode(container: Any, stream: Any) -> Iterator[Any]:
-    """Frames as the decode pass gets them: what cannot be decoded is passed over, what cannot be read is the end."""
+def _identity(index: Any) -> tuple[Any, Any, Any]:
+    return index.pts, index.dts, index.size
+
+
+def _chain(first: Any, others: Any) -> Iterator[Any]:
+    if first is not None:
+        yield first
+    yield from others
+
+
+def _decoded(packets: Iterator[Any], stream: Any) -> Iterator[Any]:
+    """Frames as the decode pass gets them: what cannot be decoded is passed over, what cannot be read is the end.
+
+    Where the packets end before the stream does, the decoder is emptied.
+    """
+    ended = False
     try:
-        for packet in container.demux(stream):
+        for packet in packets:
+            ended = packet.size == 0
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
                 continue
             yield from frames
     except av.error.FFmpegError:
+        ended = False
+    if not ended:
         with contextlib.suppress(av.error.FFmpegError):
-            yield from stream.codec_context.decode(None)
+            for frame in stream.codec_context.decode(None):
+                frame.time_base = stream.time_base  # Otherwise taken from the packet.
+                yield frame
 
 
 def _times(packet: Any) -> tuple[int, int]:
@@ -191,11 +348,17 @@ def _times(packet: Any) -> tuple[int, int]:
     return pts, packet.dts if packet.dts is not None else NO_TIME
 
 
+def _end(item: Any) -> Fraction:
+    """When a packet or frame ends, in the container's seconds."""
+    at: Fraction = (item.pts + (item.duration or 0)) * item.time_base
+    return at
+
+
 def _from_before(items: list[Any], start: Fraction) -> list[Any]:
     """Without what ends before `start`, but with the one item before the first that reaches past it."""
     begin = 0
     for i, item in enumerate(items):
-        length = item.duration * item.time_base if item.duration else Fraction(0)
-        if item.pts * item.time_base + length <= start:
-            begin = i
+        if _end(item) > start:
+            break
+        begin = i
     return items[begin:]

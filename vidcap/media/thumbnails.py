@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from array import array
+from pathlib import Path
 from typing import Any
 
 import av
@@ -19,6 +22,10 @@ THUMBNAIL = (27, 48)
 # differ by 15 grey levels from `area` and flicker with every moving edge; `bicubic` is within 2 levels and slower.
 _SCALE = "{width}:{height}:flags=area+accurate_rnd+bitexact"
 
+_ROWS = (0, 3, 6, 10, 13, 17, 20, 24, 27)
+"""Where the rows of a hash's cells begin, and the last ends."""
+_WEIGHTS = np.tile(np.array([77, 150, 29], np.int32), 5)
+
 
 class Thumbnailer:
     """Makes the thumbnails of one video. The picture is squeezed to 48×27 as decoded: not rotated, not cropped."""
@@ -26,18 +33,22 @@ class Thumbnailer:
     def __init__(self) -> None:
         self._layout: tuple[object, ...] = ()
         self._graph: Any = None
+        self._source: Any = None
+        self._sink: Any = None
 
     def __call__(self, frame: VideoFrame) -> UInt8:
         """27×48×3 uint8 RGB. A change of resolution or pixel format inside the video is followed."""
         layout = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         if layout != self._layout:
-            self._graph, self._layout = _graph(frame), layout
-        self._graph.vpush(frame)
-        thumbnail: UInt8 = self._graph.vpull().to_ndarray()
+            self._graph, self._source, self._sink = _graph(frame)
+            self._layout = layout
+        # Not through the graph's own `vpush` and `vpull`, which look for both ends each time.
+        self._source.push(frame)
+        thumbnail: UInt8 = self._sink.pull().to_ndarray()
         return thumbnail
 
 
-def _graph(frame: VideoFrame) -> Any:
+def _graph(frame: VideoFrame) -> tuple[Any, Any, Any]:
     graph = av.filter.Graph()
     graph.threads = 1
     source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base)
@@ -49,12 +60,39 @@ def _graph(frame: VideoFrame) -> Any:
     scale.link_to(rgb)
     rgb.link_to(sink)
     graph.configure()
-    return graph
+    return graph, source, sink
 
 
-def difference(one: UInt8, other: UInt8) -> float:
-    """Mean absolute difference of two thumbnails over all samples, 0 to 255."""
-    return float((np.maximum(one, other) - np.minimum(one, other)).sum(dtype=np.int64)) / one.size
+class ThumbnailWriter:
+    """Appends thumbnails to a file, many at once, and hashes them on the way. `close` it, after an error too."""
+
+    AT_ONCE = 64
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._block: UInt8 = np.empty((self.AT_ONCE, *THUMBNAIL, 3), np.uint8)
+        self._filled = 0
+        self._hashes: array[int] = array("Q")
+
+    def add(self, thumbnail: UInt8) -> None:
+        self._block[self._filled] = thumbnail
+        self._filled += 1
+        if self._filled == self.AT_ONCE:
+            self._flush()
+
+    def finish(self) -> npt.NDArray[np.uint64]:
+        """Write what is left; returns the hashes of all."""
+        self._flush()
+        self.close()
+        return np.array(self._hashes, np.uint64)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _flush(self) -> None:
+        block, self._filled = self._block[: self._filled], 0
+        self._file.write(block.data)
+        self._hashes.frombytes(hashes(block).tobytes())
 
 
 def hashes(thumbnails: UInt8) -> npt.NDArray[np.uint64]:
@@ -64,8 +102,13 @@ def hashes(thumbnails: UInt8) -> npt.NDArray[np.uint64]:
     at the left and two at the right); bit `8 row + column`, most significant first, says whether a cell is darker than
     its right neighbour. Integers only, so every machine agrees.
     """
-    luma = thumbnails[:, :, 1:46].astype(np.int32) @ np.array([77, 150, 29], np.int32)
-    rows = np.add.reduceat(luma, np.array([0, 3, 6, 10, 13, 17, 20, 24]), axis=1)
-    cells = rows.reshape(len(luma), 8, 9, 5).sum(axis=3)
-    bits = (cells[:, :, :-1] < cells[:, :, 1:]).reshape(len(luma), 64)
+    # A cell's sums of red, green and blue stay below 2¹⁶: each is at most 20 pixels.
+    samples = thumbnails[:, :, 1:46].reshape(len(thumbnails), 27, 135).astype(np.uint16)
+    rows = np.empty((len(samples), 8, 135), np.uint16)
+    for row, (first, last) in enumerate(itertools.pairwise(_ROWS)):
+        np.add(samples[:, first], samples[:, first + 1], out=rows[:, row])
+        for more in range(first + 2, last):
+            rows[:, row] += samples[:, more]
+    cells = rows.reshape(len(samples), 8, 9, 15).astype(np.int32) @ _WEIGHTS
+    bits = (cells[:, :, :-1] < cells[:, :, 1:]).reshape(len(samples), 64)
     return np.packbits(bits, axis=1).view(">u8").reshape(-1).astype(np.uint64)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,11 @@ BASE_COLUMNS: dict[str, pa.DataType] = {
     "shot_key": pa.string(),
 }
 """What `detect_shots` writes: the rows themselves."""
+
+
+VERDICTS = frozenset(VERDICT_COLUMNS)
+KEY_COLUMNS = frozenset({"source_id", "shot_first", "shot_last", "first_frame", "last_frame"})
+"""What the key of a clip is made of."""
 
 
 def stage_columns(stage: str) -> dict[str, pa.DataType]:
@@ -52,13 +57,27 @@ class PartFolder:
         return self.path / "evidence" / source_id
 
     def sources(self) -> list[Row]:
-        return pq.read_table(self.stage_file("decode"), memory_map=False).to_pylist()
+        return read_columns(self.stage_file("decode")).to_pylist()
 
-    def rows(self, stages: Iterable[str]) -> list[Row]:
-        """The clip rows with the columns of these stages. Each row's verdicts stand in `row["verdicts"]` by stage."""
+    def rows(
+        self,
+        stages: Iterable[str],
+        *,
+        known: Mapping[str, Sequence[Row]] | None = None,
+        only: Collection[str] | None = None,
+    ) -> list[Row]:
+        """The clip rows with the columns of these stages. Each row's verdicts stand in `row["verdicts"]` by stage.
+
+        What is `known` of a stage is not read. With `only` the other columns are left out, but for the verdicts.
+        """
         rows: list[Row] = []
         for stage in stages:
-            table = pq.read_table(self.stage_file(stage), memory_map=False).to_pylist()
+            wanted = (
+                None if only is None else [name for name in stage_columns(stage) if name in only or name in VERDICTS]
+            )
+            table = (known or {}).get(stage)
+            if table is None:
+                table = read_columns(self.stage_file(stage), wanted).to_pylist()
             if stage == "detect_shots":
                 rows = [{"verdicts": {}} for _ in table]
             if len(table) != len(rows):
@@ -71,6 +90,15 @@ class PartFolder:
         for row in rows:
             row["key"] = key_of(row)
         return rows
+
+
+def read_columns(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Of one of a part's files, in the file's order; all of them by default.
+
+    These files are small and many: a pool of threads and a data set around each would cost more than the reading.
+    """
+    with pq.ParquetFile(path, memory_map=False) as file:
+        return file.read(columns=None if columns is None else list(columns), use_threads=False)
 
 
 def absorb(row: Row, stage: str, added: Mapping[str, Any]) -> None:
@@ -132,11 +160,16 @@ def default(kind: pa.DataType) -> Any:
 
 def write_stage(path: Path, stage: str, rows: Sequence[Row]) -> str:
     """Write a stage's rows atomically; returns the file's digest."""
+    with replacing(path) as temporary:
+        return write_rows(temporary, stage, rows)
+
+
+def write_rows(path: Path, stage: str, rows: Sequence[Row]) -> str:
+    """Write a stage's rows to a file that nobody reads yet; returns its digest."""
     kinds = dict(stage_class("decode").gives) | VERDICT_COLUMNS if stage == "decode" else stage_columns(stage)
     fields = list(kinds.items())
     table = pa.table({name: pa.array([row.get(name) for row in rows], type=kind) for name, kind in fields})
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary, compression="zstd")
+    pq.write_table(table, path, compression="zstd")
     return file_digest(path)
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from vidcap.records import Verdict
-from vidcap.store import PosixStore
+from vidcap.store import PosixStore, json_bytes, replacing
 
 DEATHS = 2
 """After so many deaths of a worker on the same item the item is poison."""
@@ -58,7 +58,9 @@ class InFlight:
 
         The watchdog needs no interpreter lock, so it also ends a worker that hangs inside a codec.
         """
-        self.store.write_json("inflight.json", {"item": item, "token": self.token})
+        # Not synced: it speaks of this process's death, and a power cut ends the driver that would ask for it.
+        with replacing(self.store.path("inflight.json"), durable=False) as temporary:
+            temporary.write_bytes(json_bytes({"item": item, "token": self.token}))
         trace = self.store.path("hang.txt")
         with trace.open("wb") as handle:
             if timeout is not None:

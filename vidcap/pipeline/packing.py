@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from vidcap.backends import registry
 from vidcap.errors import ItemError
 from vidcap.media.evidence import Evidence
-from vidcap.pipeline.columns import PartFolder, Row, count_clips, effective, file_digest, scatter, write_stage
+from vidcap.pipeline.columns import PartFolder, Row, absorb, count_clips, effective, file_digest, scatter, write_stage
 from vidcap.pipeline.fetch import fetched
 from vidcap.pipeline.inflight import InFlight
 from vidcap.pipeline.journal import Journal
@@ -93,8 +93,9 @@ def pack_part(task: Task) -> Outcome:
     )
     PosixStore(folder.path).write(STATISTICS, counted.to_bytes())
     outputs[folder.relative(folder.path / STATISTICS)] = file_digest(folder.path / STATISTICS)
-    everything = folder.rows([*stages, "pack"])
-    clips = count_clips(everything, [*stages, "pack"])
+    for row, values in zip(rows, added, strict=True):
+        absorb(row, "pack", values)
+    clips = count_clips(rows, [*stages, "pack"])
     clips["kept"] = clips.pop("pending")
     seconds = time.perf_counter() - started
     ledger.commit(
@@ -105,7 +106,7 @@ def pack_part(task: Task) -> Outcome:
             fingerprint=task.fingerprints["pack"],
             upstream={name: print_ for name, print_ in task.fingerprints.items() if name != "pack"},
             outputs=outputs,
-            sources=count_sources(folder.sources()),
+            sources=count_sources(list(source_rows.values())),
             clips=clips,
             attempt=task.attempt,
             seconds=round(seconds, 3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from vidcap.errors import InterruptedRunError, InvariantError, ItemError
 from vidcap.media.evidence import Evidence
 from vidcap.pipeline.columns import (
+    KEY_COLUMNS,
     PartFolder,
     Row,
     absorb,
@@ -21,7 +22,7 @@ from vidcap.pipeline.columns import (
     key_of,
     scatter,
     verdict_columns,
-    write_stage,
+    write_rows,
 )
 from vidcap.pipeline.embeddings import PartEmbeddings
 from vidcap.pipeline.faults import guarded, verdict_of
@@ -35,7 +36,7 @@ from vidcap.pipeline.resident import plan_of, ready_stage
 from vidcap.pipeline.run_lock import is_held_by
 from vidcap.records import VERDICT_COLUMNS, Shot, Source, StageResult, Verdict, clip_key
 from vidcap.seeds import digest_of
-from vidcap.store import sweep, writing
+from vidcap.store import replacing_all, sweep, writing
 
 _one_at_a_time = threading.Lock()
 """Backends are not safe to share between threads: a worker process runs one step at a time."""
@@ -141,23 +142,40 @@ class _StepRun:
 
     def run(self) -> Outcome:
         fingerprints = {name: self.task.fingerprints[name] for name in self.task.stages}
-        journal = Journal(self.folder.path / "journal.jsonl", fingerprints)
+        # Evidence that an earlier attempt made for fewer stages does not do for these.
+        made_for = {"evidence": ",".join(sorted(self.plan.evidence))} if "decode" in self.task.stages else {}
+        journal = Journal(self.folder.path / "journal.jsonl", fingerprints | made_for)
         done = journal.entries()
         flight = InFlight(self.folder.path, self.task.token, blame=self.task.blame)
         rows_before = self._rows_before()
-        for source in self.task.part.sources:
-            check_stop(self.output, self.task.run)
-            if source.id in done:
-                continue
-            poison = flight.verdict(source.id)
-            with flight.working_on(source.id, timeout=self.task.item_timeout):
-                entry = self._poisoned(source, rows_before, poison) if poison else self._worked(source, rows_before)
-            journal.append(entry)
-            done[source.id] = entry
+        with self._asking_ahead(rows_before, done):
+            for source in self.task.part.sources:
+                check_stop(self.output, self.task.run)
+                if source.id in done:
+                    continue
+                poison = flight.verdict(source.id)
+                with flight.working_on(source.id, timeout=self.task.item_timeout):
+                    entry = self._poisoned(source, rows_before, poison) if poison else self._worked(source, rows_before)
+                journal.append(entry)
+                done[source.id] = entry
         outcome = self._commit(done)
         journal.clear()
         flight.clear()
         return outcome
+
+    def _asking_ahead(
+        self, rows_before: Mapping[str, list[Row]] | None, done: Mapping[str, Entry]
+    ) -> AbstractContextManager[None]:
+        """Lets the step's first stage see the rows of all sources that are left, where it asks servers about them.
+
+        Not after a death: what happens then must be the doing of the source at hand.
+        """
+        name = self.task.stages[0]
+        if rows_before is None or self.task.blame or not hasattr(self.stages[name], "ahead"):
+            return nullcontext()
+        rows = [row for source in self.task.part.sources if source.id not in done for row in rows_before[source.id]]
+        ahead: AbstractContextManager[None] = self.stages[name].ahead(self._visible(name, rows)[1])
+        return ahead
 
     def _rows_before(self) -> dict[str, list[Row]] | None:
         """Rows of earlier steps by source, or None where this step makes the rows itself."""
@@ -224,13 +242,17 @@ class _StepRun:
             "shot_key": key,
         }
 
-    def _clip_stage(self, name: str, rows: list[Row], evidence: Evidence) -> list[Row]:
-        """Run a stage over the rows that none of its ancestors stopped."""
+    def _visible(self, name: str, rows: Sequence[Row]) -> tuple[list[int], list[Row]]:
+        """The positions of the rows that none of a stage's ancestors stopped, and what it sees of them."""
         ancestors = [stage for stage in self.plan.order if stage in self.plan.ancestors(name)]
         alive = [index for index, row in enumerate(rows) if effective(row, ancestors) is None]
         # Only what the stage declares: a column it read in silence would escape its fingerprint.
         seen = ROW_COLUMNS | self.plan.classes[name].needs | self.plan.classes[name].uses
-        visible = [{column: value for column, value in rows[index].items() if column in seen} for index in alive]
+        return alive, [{column: value for column, value in rows[index].items() if column in seen} for index in alive]
+
+    def _clip_stage(self, name: str, rows: list[Row], evidence: Evidence) -> list[Row]:
+        """Run a stage over the rows that none of its ancestors stopped."""
+        alive, visible = self._visible(name, rows)
         result = guarded(self.stages[name], visible, lambda _: evidence)
         if name == "score" and rows:
             self.embeddings.flush(rows[0]["source_id"])
@@ -271,31 +293,34 @@ class _StepRun:
     def _commit(self, done: Mapping[str, Entry]) -> Outcome:
         part, ledger = self.task.part, Ledger(self.output)
         entries = [done[source.id] for source in part.sources]
-        for name in self.task.stages:
-            ledger.forget(part.number, name)
+        ledger.forget(part.number, *self.task.stages)
         seconds = {n: sum(entry.work.get(n, _NOTHING)[0] for entry in entries) for n in self.task.stages}
         cpu_seconds = {n: sum(entry.work.get(n, _NOTHING)[1] for entry in entries) for n in self.task.stages}
         digests: dict[str, dict[str, str]] = {}
-        for name in self.task.stages:
-            if name == "decode":
-                rows = [entry.source_row or {} for entry in entries]
-                if [row.get("id") for row in rows] != [source.id for source in part.sources]:
-                    raise InvariantError(f"part {part.number}: sources went in that did not come out")
-            else:
-                rows = [row for entry in entries for row in entry.added[name]]
-            path = self.folder.stage_file(name)
-            digests[name] = {self.folder.relative(path): write_stage(path, name, rows)}
+        given: dict[str, list[Row]] = {}
+        with replacing_all(self.folder.path) as temporary_of:
+            for name in self.task.stages:
+                if name == "decode":
+                    rows = [entry.source_row or {} for entry in entries]
+                    if [row.get("id") for row in rows] != [source.id for source in part.sources]:
+                        raise InvariantError(f"part {part.number}: sources went in that did not come out")
+                else:
+                    rows = [row for entry in entries for row in entry.added[name]]
+                given[name] = rows
+                path = self.folder.stage_file(name)
+                digests[name] = {self.folder.relative(path): write_rows(temporary_of(path), name, rows)}
         on_disk = [name for name in self._row_stages() if self.folder.stage_file(name).is_file()]
-        rows = self.folder.rows(on_disk)
-        sources = count_sources(self.folder.sources())
+        rows = self.folder.rows(on_disk, known=given, only=KEY_COLUMNS)
+        sources = count_sources(given["decode"] if "decode" in given else self.folder.sources())
         if sources["in"] != len(part.sources) or len({row["key"] for row in rows}) != len(rows):
             raise InvariantError(f"part {part.number}: {sources} of {len(part.sources)} sources, or a key twice")
+        records = []
         for name in self.task.stages:
             upto = on_disk[: on_disk.index(name) + 1] if name in on_disk else []
             clips = count_clips(rows, upto)
             if clips["found"] != clips["rejected"] + clips["quarantined"] + clips["pending"]:
                 raise InvariantError(f"part {part.number}: clips do not add up after `{name}`: {clips}")
-            ledger.commit(
+            records.append(
                 Record(
                     part=part.number,
                     stage=name,
@@ -310,6 +335,7 @@ class _StepRun:
                     cpu_seconds=round(cpu_seconds[name], 3),
                 )
             )
+        ledger.commit(*records)
         return Outcome(part.number, self.task.stages, count_clips(rows, on_disk), seconds)
 
 

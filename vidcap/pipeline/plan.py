@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -11,11 +12,12 @@ from typing import Any
 
 from vidcap import prompts
 from vidcap.errors import ConfigError
+from vidcap.media.evidence import PARTS
 from vidcap.pipeline.config import PipelineConfig, StageConfig
 from vidcap.records import Source
 from vidcap.seeds import digest_of
 from vidcap.stages.registry import GLOBAL_STAGES, STAGES, stage_class
-from vidcap.store import PosixStore, read_lines
+from vidcap.store import replacing
 
 ROW_COLUMNS = frozenset({"key", "source_id", "part", "shot_first", "shot_last", "shot_key"})
 """Every clip row has these from `detect_shots` on."""
@@ -42,10 +44,12 @@ class Plan:
     def __init__(self, config: PipelineConfig, *, prompt_folders: Sequence[Path] = ()) -> None:
         self.config = config
         self.prompt_folders = tuple(prompt_folders)
+        self._prompts: dict[str, dict[str, prompts.Prompt]] = {}
         self.classes = {stage.stage: stage_class(stage.stage) for stage in config.stages}
         self.order = [stage.stage for stage in config.stages]
         self._check_order()
         self.upstream = {name: self._upstream(name) for name in self.order}
+        self._check_evidence()
 
     def _check_order(self) -> None:
         expected = [name for name in STAGES if name in self.classes]
@@ -55,7 +59,8 @@ class Plan:
                     f"the pipeline has no stage `{name}`", hint="every pipeline starts: decode, detect_shots, trim"
                 )
         late = [name for name in self.order if name in (*GLOBAL_STAGES, "pack")]
-        if self.order[:3] != expected[:3] or self.order[-len(late) :] != late or late != sorted(late, reverse=True):
+        at_the_end = self.order[len(self.order) - len(late) :] == late
+        if self.order[:3] != expected[:3] or not at_the_end or late != sorted(late, reverse=True):
             raise ConfigError(
                 f"the stages stand in the order {', '.join(self.order)}",
                 hint=f"the order that works: {', '.join(expected)}",
@@ -106,6 +111,38 @@ class Plan:
         return frozenset(found)
 
     @cached_property
+    def evidence(self) -> frozenset[str]:
+        """What `decode` makes beside tables and thumbnails: what a stage sees or samples carry, and what YAML asks."""
+        asked = self.config.stage("decode")
+        named = asked.options if asked else {}
+        return frozenset(part for part in PARTS if named.get(part) or (named.get(part) is None and self._seen_by(part)))
+
+    def _seen_by(self, part: str) -> str | None:
+        """The first stage that cannot do without this part of the evidence."""
+        pack = self.config.stage("pack")
+        carried = part == "sound" and pack is not None and pack.options.get("audio") == "flac"
+        for name, cls in self.classes.items():
+            if "evidence" in cls.needs and part in getattr(cls, "sees", ()):
+                return name
+        return "pack" if carried else None
+
+    def _check_evidence(self) -> None:
+        for part in sorted(PARTS - self.evidence):
+            looker = self._seen_by(part)
+            if looker:
+                raise ConfigError(
+                    f"stage `{looker}` needs what `decode` is told not to make: {part}",
+                    hint=f"remove `{part}: false` from the options of `decode`",
+                )
+
+    def options_of(self, stage: StageConfig) -> Any:
+        """A stage's options, checked; those of `decode` say which evidence it makes."""
+        options = self.classes[stage.stage].Options.model_validate(stage.options)
+        if stage.stage != "decode":
+            return options
+        return options.model_copy(update={part: part in self.evidence for part in PARTS})
+
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps before selection, in order; packing is a step of its own after it."""
         steps: list[Step] = []
@@ -124,8 +161,13 @@ class Plan:
         return Step(("pack",), stage.pool) if stage else None
 
     def prompts_of(self, stage: StageConfig) -> dict[str, prompts.Prompt]:
-        slots = {**getattr(self.classes[stage.stage], "prompt_slots", {}), **stage.prompts}
-        return {slot: prompts.load(name, search=self.prompt_folders) for slot, name in slots.items()}
+        """Read once: a file that changes while a run goes on changes the next run."""
+        if stage.stage not in self._prompts:
+            slots = {**getattr(self.classes[stage.stage], "prompt_slots", {}), **stage.prompts}
+            self._prompts[stage.stage] = {
+                slot: prompts.load(name, search=self.prompt_folders) for slot, name in slots.items()
+            }
+        return self._prompts[stage.stage]
 
     @cached_property
     def _own(self) -> dict[str, str]:
@@ -133,10 +175,11 @@ class Plan:
         found = {}
         for stage in self.config.stages:
             cls = self.classes[stage.stage]
-            options = cls.Options.model_validate(stage.options)
+            options = self.options_of(stage)
             made_by = {
                 "version": getattr(cls, "version", 1),
-                "options": options.model_dump(mode="json"),
+                # What evidence there is changes no row of `decode`: where some is missing it is made again.
+                "options": options.model_dump(mode="json", exclude=PARTS if stage.stage == "decode" else None),
                 "backend": stage.backend.identity(cls.role) if stage.backend else None,
                 "llm": stage.llm.identity("llm") if stage.llm else None,
                 "prompts": {slot: prompt.digest for slot, prompt in sorted(self.prompts_of(stage).items())},
@@ -145,6 +188,8 @@ class Plan:
                 "media": cls.libraries(options) if stage.stage in ("decode", "pack") else None,
                 "name": self.config.name if stage.stage == "pack" else None,
             }
+            if stage.stage == "trim" and "sound" not in self.evidence:
+                made_by["heard"] = False  # it cannot say which clips are silent
             found[stage.stage] = json.dumps(made_by, sort_keys=True)
         return found
 
@@ -203,9 +248,11 @@ def cut_parts(sources: Sequence[Source], *, part_bytes: int, sources_per_part: i
 def load_parts(output: Path) -> list[Part]:
     """The parts of an existing run."""
     parts = []
-    for line in read_lines(output / "_vidcap" / "plan.jsonl"):
-        row = json.loads(line)
-        parts.append(Part(row["part"], tuple(Source(**source) for source in row["sources"])))
+    with contextlib.suppress(FileNotFoundError), (output / "_vidcap" / "plan.jsonl").open("rb") as lines:
+        for line in lines:
+            if line.endswith(b"\n"):
+                row = json.loads(line)
+                parts.append(Part(row["part"], tuple(Source(**source) for source in row["sources"])))
     return parts
 
 
@@ -222,10 +269,10 @@ def extend_parts(known: Sequence[Part], sources: Sequence[Source], *, part_bytes
         members = []
         for source in part.sources:
             now = current.get(source.id, source)
-            members.append(Source(**{**asdict(now), "row": source.row}))
+            members.append(now if now.row == source.row else replace(now, row=source.row))
         old.append(Part(part.number, tuple(members)))
     rows = 1 + max((source.row for part in known for source in part.sources), default=-1)
-    new = [Source(**{**asdict(s), "row": rows + i}) for i, s in enumerate(s for s in sources if s.id not in held)]
+    new = [replace(s, row=rows + i) for i, s in enumerate(s for s in sources if s.id not in held)]
     first = max((part.number for part in known), default=-1) + 1
     return old + cut_parts(new, part_bytes=part_bytes, sources_per_part=per_part, first=first)
 
@@ -236,8 +283,8 @@ def _without_secrets(source: Source) -> dict[str, Any]:
 
 
 def save_parts(output: Path, parts: Sequence[Part]) -> None:
-    lines = [
-        json.dumps({"part": p.number, "sources": [_without_secrets(s) for s in p.sources]}, ensure_ascii=True)
-        for p in parts
-    ]
-    PosixStore(output / "_vidcap").write("plan.jsonl", ("\n".join(lines) + "\n").encode())
+    """Part by part: a plan of 100,000 parts is not held as text."""
+    with replacing(output / "_vidcap" / "plan.jsonl") as temporary, temporary.open("w", encoding="ascii") as file:
+        for part in parts:
+            row = {"part": part.number, "sources": [_without_secrets(source) for source in part.sources]}
+            file.write(json.dumps(row, ensure_ascii=True) + "\n")

@@ -49,4 +49,4 @@ def ready_stage(plan: Plan, name: str, *, embeddings: Any = None) -> Any:
     )
     if embeddings is not None:
         context = replace(context, embeddings=embeddings)
-    return cls(cls.Options.model_validate(config.options), context)
+    return cls(plan.options_of(config), context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from vidcap.media.evidence import Evidence
@@ -14,15 +15,22 @@ from vidcap.pipeline.plan import Part, Plan, Step
 THUMBNAIL_STAGES = frozenset({"detect_shots", "trim"})
 
 
+def due_of(plan: Plan, parts: Iterable[Part], output: Path) -> dict[int, tuple[Step, ...]]:
+    """Part number → its steps that have something to do. Parts that are due alike share one sequence."""
+    recorded = Ledger(output).parts()
+    shared: dict[tuple[Step, ...], tuple[Step, ...]] = {}
+    found = {}
+    for part in parts:
+        steps = plan.steps if part.number not in recorded else tuple(due_steps(plan, part, output))
+        found[part.number] = shared.setdefault(steps, steps)
+    return found
+
+
 def due_steps(plan: Plan, part: Part, output: Path) -> list[Step]:
     """The steps of a part that have something to do, each with only its stages that are due."""
     ledger = Ledger(output)
     fingerprints = plan.fingerprints(part)
-    stale = set()
-    for name, fingerprint in fingerprints.items():
-        record = ledger.get(part.number, name)
-        if record is None or record.fingerprint != fingerprint:
-            stale.add(name)
+    stale = {name for name, fingerprint in fingerprints.items() if not ledger.holds(part.number, name, fingerprint)}
     if stale and "decode" not in stale and not _evidence_suffices(plan, part, output, stale, fingerprints):
         stale.add("decode")
     due = []
@@ -46,4 +54,4 @@ def _evidence_suffices(plan: Plan, part: Part, output: Path, stale: set[str], fi
         return True
     if lookers & THUMBNAIL_STAGES and plan.config.evidence.keep != "always":
         return False
-    return all(Evidence(folder.evidence(source_id)).complete for source_id in done)
+    return all(Evidence(folder.evidence(source_id)).holds(plan.evidence) for source_id in done)

@@ -9,18 +9,20 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
 from vidcap.errors import InvariantError
 from vidcap.media.evidence import Evidence
-from vidcap.pipeline.columns import PartFolder, file_digest, stage_columns, verdict_columns, write_stage
+from vidcap.pipeline.columns import PartFolder, file_digest, read_columns, stage_columns
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.plan import Part, Plan
 from vidcap.records import VERDICT_COLUMNS
 from vidcap.seeds import digest_of
-from vidcap.stages.select import PartSelection, ScoreColumns, Select, duplicate_sources, score_columns
+from vidcap.stages.select import REASONS, PartSelection, ScoreColumns, Select, duplicate_sources, score_columns
 from vidcap.store import PosixStore, replacing, sweep
 
 DUPLICATES = "duplicates.json"
@@ -75,6 +77,8 @@ class StoredScores:
         self.part = folder.number
         self.stages = _row_stages(plan)
         self.by = by
+        self.alive: Any = None
+        """Of the rows as `load` read them last."""
 
     def table(self) -> tuple[pa.Table, Any]:
         """Key, source and the score columns of all rows, and which rows no stage has stopped."""
@@ -83,7 +87,7 @@ class StoredScores:
         alive: list[Any] = []
         for stage in self.stages:
             mine = [name for name in stage_columns(stage) if name in wanted and name not in VERDICT_COLUMNS]
-            read = pq.read_table(self.folder.stage_file(stage), columns=[*mine, "verdict"], memory_map=False)
+            read = read_columns(self.folder.stage_file(stage), [*mine, "verdict"])
             columns |= {name: read[name] for name in mine}
             alive.append(pc.equal(read["verdict"], ""))
         first, last = (
@@ -95,8 +99,8 @@ class StoredScores:
         return pa.table(columns), mask.combine_chunks() if isinstance(mask, pa.ChunkedArray) else mask
 
     def load(self) -> ScoreColumns:
-        table, alive = self.table()
-        return ScoreColumns.from_table(table.filter(alive), self.by)
+        table, self.alive = self.table()
+        return ScoreColumns.from_table(table.filter(self.alive), self.by)
 
 
 def _row_stages(plan: Plan) -> list[str]:
@@ -141,29 +145,42 @@ def _commit(
 ) -> None:
     """Write a part's verdicts and keep-list, then its record."""
     folder = scores.folder
-    _, alive = scores.table()
-    positions = [i for i, lives in enumerate(alive.to_pylist()) if lives]
-    rows = [verdict_columns(None) for _ in range(len(alive))]
-    for at, position in enumerate(positions):
-        rows[position] = verdict_columns(chosen.verdict(at))
+    alive, scores.alive = scores.alive, None  # the part has just been loaded to be judged
+    verdicts = _verdict_table(alive.to_numpy(zero_copy_only=False), chosen)
     ledger = Ledger(output)
     ledger.forget(part.number, "select")
     sweep(folder.path)
     path = folder.stage_file("select")
-    digest = write_stage(path, "select", rows)
+    with replacing(path) as temporary:
+        pq.write_table(verdicts, temporary, compression="zstd")
     mine = {source.id: duplicates[source.id] for source in part.sources if source.id in duplicates}
     PosixStore(folder.path).write_json(DUPLICATES, mine)
     kept = chosen.columns.keys[chosen.keep]
     keep_list = output / "_vidcap" / "selections" / selection_id / f"{part.number:06d}.parquet"
     with replacing(keep_list) as temporary:
-        keys = pa.array([key.decode() for key in kept.tolist()], pa.string())
+        keys = pa.array(kept, pa.binary()).cast(pa.string())
         pq.write_table(pa.table({"key": keys, "score": chosen.columns.scores[chosen.keep]}), temporary)
-    clips = {"found": len(alive), "kept": len(kept), "rejected": len(positions) - len(kept)}
-    outputs = {folder.relative(name): file_digest(name) for name in (keep_list, folder.path / DUPLICATES)}
-    outputs[folder.relative(path)] = digest
+    clips = {"found": len(alive), "kept": len(kept), "rejected": len(chosen.codes) - len(kept)}
+    outputs = {folder.relative(name): file_digest(name) for name in (keep_list, folder.path / DUPLICATES, path)}
     ledger.commit(
         Record(part.number, "select", Select.version, fingerprint, plan.fingerprints(part), outputs, clips=clips)
     )
+
+
+def _verdict_table(alive: npt.NDArray[np.bool_], chosen: PartSelection) -> pa.Table:
+    """The column file of `select`; row by row it would take longer than the whole selection."""
+    codes = np.zeros(len(alive), np.int8)
+    codes[alive] = chosen.codes
+    values = np.full(len(alive), np.nan)
+    values[alive] = np.where(chosen.codes > 0, chosen.columns.scores, np.nan)
+    kinds = ["", *("rejected" for _ in REASONS[1:])]
+
+    def named(names: Sequence[str]) -> Any:
+        return pa.DictionaryArray.from_arrays(codes, pa.array(names, pa.string())).cast(pa.string())
+
+    details = pa.array(np.full(len(alive), ""), pa.string())
+    columns = {"verdict": named(kinds), "reason": named(REASONS), "value": pa.array(values), "detail": details}
+    return pa.table({name: columns[name] for name in VERDICT_COLUMNS})
 
 
 def _pack_due(
@@ -178,7 +195,7 @@ def _pack_due(
             if record is None:
                 raise InvariantError(f"part {part.number} is selected but has no record of it")
             keep_list = next(name for name in record.outputs if name.startswith("_vidcap/selections/"))
-            keys = pq.read_table(output / keep_list, columns=["key"])["key"].to_pylist()
+            keys = read_columns(output / keep_list, ["key"])["key"].to_pylist()
             keep_digest = digest_of(*(str(key) for key in keys))
         fingerprint = plan.pack_fingerprint(fingerprints[part.number], keep_digest)
         packed = ledger.get(part.number, "pack")

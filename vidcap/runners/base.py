@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from vidcap.errors import VidcapError
@@ -13,6 +14,8 @@ class WorkerLostError(VidcapError):
 
 
 Result = tuple[Task, Outcome | BaseException]
+Work = Callable[[Task], Outcome]
+"""What is done with a task: `run_step`, unless somebody measures what is around it."""
 
 
 class Runner(Protocol):

@@ -7,22 +7,27 @@ import logging
 import queue
 import signal
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin
+from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from vidcap.errors import TransientError, UsageError
 from vidcap.pipeline.config import RunnerConfig
-from vidcap.pipeline.part import Task, run_step
+from vidcap.pipeline.part import Outcome, Task, run_step
 from vidcap.runners import steady_clock
-from vidcap.runners.base import Result, WorkerLostError
+from vidcap.runners.base import Result, Work, WorkerLostError
+from vidcap.runners.pace import Pace
 
 CPU = "cpu"
 """The pool that every worker offers unless it names pools of its own."""
+
+TOPIC = "vidcap-outcomes"
+"""Of Dask's events. Tokens say whose they are: several runs may share a scheduler."""
 
 SETTINGS = {
     # A lost worker is the driver's business at once: it names the item to blame before anybody touches it again.
@@ -33,6 +38,14 @@ SETTINGS = {
     "distributed.admin.tick.limit": "60s",
     # Heartbeats are compared by the wall clock: when that steps, all workers would count as dead. Nannies watch them.
     "distributed.scheduler.worker-ttl": None,
+    # Nobody looks at these, and on tasks of milliseconds they cost as much as the tasks.
+    "distributed.worker.profile.enabled": False,
+    "distributed.admin.system-monitor.gil.enabled": False,
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.scheduler.active-memory-manager.start": False,
+    # One thread per library, as Dask has it; without its MALLOC_TRIM_THRESHOLD_, which fetches the memory of every
+    # picture anew: a third of the time of the stages that look at pictures.
+    "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
 }
 
 
@@ -47,10 +60,27 @@ class IgnoreInterrupt(WorkerPlugin):  # type: ignore[misc]  # distributed carrie
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
+@dataclass(frozen=True, slots=True)
+class _Running:
+    task: Task
+    pool: str
+    future: Any
+
+
+def work_and_tell(work: Work, task: Task) -> Outcome:
+    """In a worker. The outcome goes along with the word that the task is done: fetching it would cost a round trip."""
+    outcome = work(task)
+    news = (task.token, outcome.part, outcome.stages, outcome.clips, outcome.seconds)
+    get_worker().log_event(TOPIC, news)
+    return outcome
+
+
 class DaskRunner:
     promises = ""
 
-    def __init__(self, config: RunnerConfig) -> None:
+    def __init__(self, config: RunnerConfig, *, work: Work = run_step) -> None:
+        """`work` is what workers do with a task."""
+        self._work = work
         steady_clock.install()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(dask.config.set(SETTINGS))
@@ -65,8 +95,15 @@ class DaskRunner:
         except BaseException:
             self._stack.close()
             raise
-        self._ended: queue.SimpleQueue[tuple[Task, Any]] = queue.SimpleQueue()
-        self._running: dict[str, Any] = {}
+        self._pace = Pace()
+        self._outbox: defaultdict[str, list[Task]] = defaultdict(list)
+        self._running: dict[str, _Running] = {}
+        self._news: queue.SimpleQueue[tuple[str, Outcome]] = queue.SimpleQueue()
+        self._client.subscribe_topic(TOPIC, self._hear)
+
+    def _hear(self, event: tuple[float, tuple[str, int, tuple[str, ...], dict[str, int], dict[str, float]]]) -> None:
+        _, (token, part, stages, clips, seconds) = event
+        self._news.put((token, Outcome(part, tuple(stages), clips, seconds)))
 
     def _connect(self, config: RunnerConfig) -> Any:
         if config.scheduler is not None:
@@ -96,7 +133,7 @@ class DaskRunner:
             for pool, count in pools.items()
             for index in range(count)
         }
-        address = "127.0.0.1:0" if config.dashboard else None
+        address = "127.0.0.1:0"  # without an address it would take a well-known port, also for the pages it always has
         scheduler = {
             "cls": Scheduler,
             "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": address, "dashboard": config.dashboard},
@@ -123,29 +160,56 @@ class DaskRunner:
                 f"no worker offers the pool `{pool}`",
                 hint=f"pools here: {here}; set `runner.pools`, or start workers with --resources {pool}=1",
             )
-        # One in work and one waiting per worker: a worker never idles, and a lost one takes little along.
-        return 2 * self._offers[pool]
+        return self._pace.window(pool, self._offers[pool])
 
     def submit(self, task: Task, pool: str) -> None:
-        future = self._client.submit(
-            run_step,
-            task,
-            key=f"vidcap-{task.token}",
-            pure=False,
-            retries=0,
-            resources=None if pool == CPU and self._plain else {pool: 1},
-        )
-        self._running[future.key] = future
-        future.add_done_callback(lambda done: self._ended.put((task, done)))
+        self._outbox[pool].append(task)  # `wait` hands over all there are at once: a graph costs more than a task
+
+    def _hand_over(self) -> None:
+        for pool, tasks in self._outbox.items():
+            futures = self._client.map(
+                work_and_tell,
+                [self._work] * len(tasks),
+                tasks,
+                key=[f"vidcap-{task.token}" for task in tasks],
+                pure=False,
+                retries=0,
+                resources=None if pool == CPU and self._plain else {pool: 1},
+            )
+            for task, future in zip(tasks, futures, strict=True):
+                self._running[task.token] = _Running(task, pool, future)
+        self._outbox.clear()
 
     def wait(self, seconds: float) -> list[Result]:
         self._check_connection()
+        self._hand_over()
         results: list[Result] = []
         with contextlib.suppress(queue.Empty):
-            results.append(self._result(*self._ended.get(timeout=seconds)))
-            while True:
-                results.append(self._result(*self._ended.get_nowait()))
+            results += self._told(self._news.get(timeout=seconds))
+        if not results or self._pace.looks():
+            # Everything but success is found by looking; what ended well has been told before its future says so.
+            ended = [token for token, running in self._running.items() if running.future.status != "pending"]
+            results += self._drained()
+            results += [self._result(self._running.pop(token)) for token in ended if token in self._running]
+        else:
+            results += self._drained()
         return results
+
+    def _drained(self) -> list[Result]:
+        results: list[Result] = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                results += self._told(self._news.get_nowait())
+        return results
+
+    def _told(self, news: tuple[str, Outcome]) -> list[Result]:
+        """The result that a worker has told of; none where the task is not ours, or was looked up already."""
+        token, outcome = news
+        running = self._running.pop(token, None)
+        if running is None:
+            return []
+        self._pace.ended(running.pool)
+        return [(running.task, outcome)]
 
     def _check_connection(self) -> None:
         """Wait while the client looks for a scheduler that is gone. Raises `UsageError` where it gives up."""
@@ -157,8 +221,9 @@ class DaskRunner:
                 hint="start it and its workers again, then run the same command to continue",
             )
 
-    def _result(self, task: Task, future: Any) -> Result:
-        self._running.pop(future.key, None)
+    def _result(self, running: _Running) -> Result:
+        """What became of a task whose worker has told nothing."""
+        task, future = running.task, running.future
         if future.status == "finished":
             with contextlib.suppress(OSError, CancelledError):  # the connection may break before the result is here
                 return task, future.result()

@@ -7,8 +7,8 @@ import signal
 import threading
 import time
 import uuid
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,10 +20,11 @@ from vidcap.pipeline.packing import finish_shards
 from vidcap.pipeline.part import Outcome, Task, stop_file
 from vidcap.pipeline.plan import Part, Plan, Step
 from vidcap.pipeline.run_lock import RunLock
-from vidcap.pipeline.schedule import due_steps
+from vidcap.pipeline.schedule import due_of
 from vidcap.pipeline.selection import PackDue, run_selection
 from vidcap.runners.base import Runner, WorkerLostError
 from vidcap.runners.failures import Failures
+from vidcap.runners.waiting import Waiting
 from vidcap.store import sweep, writing
 
 POISON_ALLOWED = 10
@@ -48,7 +49,7 @@ _RETRIED = (WorkerLostError, TransientError, InterruptedRunError, OSError, Memor
 """An `InterruptedRunError` that nobody here has asked for: the lock was away for a moment."""
 
 Listener = Callable[[str, dict[str, Any]], None]
-"""Told what happens: `phase`, `part` (done), `retry`, `failed`, `tick`."""
+"""Told what happens: `phase`, `todo`, `begin` (a step of a part), `part` (done with it), `retry`, `failed`, `tick`."""
 
 
 class Drive:
@@ -76,6 +77,8 @@ class Drive:
         self._config = plan.config.model_dump_json()
         self._run = lock.run if lock is not None else uuid.uuid4().hex[:12]
         self._tokens = itertools.count()
+        self._fingerprints: dict[int, dict[str, str]] = {}
+        """Of the parts in work: each of their steps asks for them."""
         self._stopping = threading.Event()
         self._deadline = 0.0
         self.signal_number = 0
@@ -89,9 +92,7 @@ class Drive:
             for folder in ("", "ledger", "failed"):
                 sweep(self.output / "_vidcap" / folder)
             self.listen("phase", {"phase": "parts"})
-            self._through(
-                {number: deque(due_steps(self.plan, part, self.output)) for number, part in self.parts.items()}
-            )
+            self._through(due_of(self.plan, self.parts.values(), self.output))
             self._select_and_pack()
         return self.summary
 
@@ -120,56 +121,66 @@ class Drive:
             return
         self.listen("phase", {"phase": "pack", "parts": len(selection.due)})
         again = Step(("decode",), next(s.pool for s in self.plan.config.stages if s.stage == "decode"))
-        steps = {due.part: deque([again, step] if due.decode else [step]) for due in selection.due}
-        self._through(steps, {due.part: due for due in selection.due})
+        whole, alone = (again, step), (step,)
+        self._through(
+            {due.part: whole if due.decode else alone for due in selection.due},
+            {due.part: due for due in selection.due},
+        )
         self._check_lock()
         finish_shards(self.plan, self.output)
 
-    def _through(self, steps: dict[int, deque[Step]], packing: dict[int, PackDue] | None = None) -> None:
-        """Take every part through its steps; a bounded window per pool, started parts first."""
+    def _through(self, steps: Mapping[int, Sequence[Step]], packing: dict[int, PackDue] | None = None) -> None:
+        """Take every part through its steps; a bounded window per pool, parts that have begun first."""
         given_up = self.failures.parts()
-        todo = {n: queue for n, queue in sorted(steps.items()) if queue and n not in given_up}
-        self.listen("todo", {"numbers": list(todo)})
-        waiting: deque[tuple[int, Step]] = deque((number, queue.popleft()) for number, queue in todo.items())
+        waiting = Waiting({number: queue for number, queue in steps.items() if number not in given_up})
+        self.listen("todo", {"numbers": waiting.numbers()})
         in_work: Counter[str] = Counter()
         pools: dict[str, str] = {}
+
+        def hand_over(task: Task, pool: str) -> None:
+            in_work[pool] += 1
+            pools[task.token] = pool
+            self.runner.submit(task, pool)
+
+        def has_room(pool: str) -> bool:
+            return in_work[pool] < self.runner.window(pool)
+
         while waiting or pools:
-            held: deque[tuple[int, Step]] = deque()
-            while waiting and not self._stopping.is_set():
-                number, step = waiting.popleft()
-                if in_work[step.pool] >= self.runner.window(step.pool):
-                    held.append((number, step))
-                    continue
-                task = self._task(number, step, packing)
-                in_work[step.pool] += 1
-                pools[task.token] = step.pool
-                self.runner.submit(task, step.pool)
+            while not self._stopping.is_set():
+                taken = waiting.take(has_room)
+                if taken is None:
+                    break
+                hand_over(self._task(*taken, packing), taken[1].pool)
+                self.listen("begin", {"part": taken[0]})
                 if self.runner.promises:
                     break  # inline: this process works on it in `wait`
-            waiting.extendleft(reversed(held))
             if not pools:
                 break
             self._check_lock()
             for task, result in self.runner.wait(0.5):
-                pool = pools.pop(task.token)
+                number, pool = task.part.number, pools.pop(task.token)
                 in_work[pool] -= 1
                 again = self._ended(task, result)
                 if again is not None:
-                    in_work[pool] += 1
-                    pools[again.token] = pool
-                    self.runner.submit(again, pool)
-                elif isinstance(result, Outcome) and todo[task.part.number]:
-                    waiting.appendleft((task.part.number, todo[task.part.number].popleft()))
+                    hand_over(again, pool)
+                elif not isinstance(result, Outcome):
+                    waiting.drop(number)
+                    self._fingerprints.pop(number, None)
+                elif waiting.done(number):
+                    self._fingerprints.pop(number, None)
             self.listen("tick", {})
             if self._stopping.is_set() and time.monotonic() > self._deadline:
                 break
+        self._fingerprints.clear()
         if self._stopping.is_set():
             raise InterruptedRunError("stopped", hint="run the same command again to continue")
 
     def _task(self, number: int, step: Step, packing: dict[int, PackDue] | None) -> Task:
         part = self.parts[number]
         due = packing[number] if packing is not None else None
-        fingerprints = self.plan.fingerprints(part)
+        if number not in self._fingerprints:
+            self._fingerprints[number] = self.plan.fingerprints(part)
+        fingerprints = dict(self._fingerprints[number])
         if due is not None and "pack" in step.stages:
             fingerprints["pack"] = due.fingerprint
         return Task(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from vidcap.pipeline.part import Task, run_step
-from vidcap.runners.base import Result
+from vidcap.runners.base import Result, Work
 
 
 class InlineRunner:
     promises = "one step at a time, no restart of a crashed worker, no watchdog on hanging items"
 
-    def __init__(self) -> None:
-        self._queue: list[Task] = []
+    def __init__(self, *, work: Work = run_step) -> None:
+        self._work = work
+        self._queue: deque[Task] = deque()
 
     def window(self, pool: str) -> int:
         del pool  # this process offers every pool
@@ -24,9 +27,9 @@ class InlineRunner:
         del seconds
         if not self._queue:
             return []
-        task = self._queue.pop(0)
+        task = self._queue.popleft()
         try:
-            return [(task, run_step(task))]
+            return [(task, self._work(task))]
         except Exception as error:  # the driver decides what becomes of it
             return [(task, error)]
 

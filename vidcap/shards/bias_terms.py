@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 
 _MALE = "man men boy boys guy guys gentleman gentlemen male males"
 _FEMALE = "woman women girl girls lady ladies female females"
@@ -87,17 +88,22 @@ def _plain(text: str) -> str:
 _GROUP_OF = {
     axis: {_plain(term): group for group, terms in groups.items() for term in terms} for axis, groups in TERMS.items()
 }
-_PATTERNS = {
-    axis: re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, terms), key=len, reverse=True))})(?!\w)")
-    for axis, terms in _GROUP_OF.items()
-}
+
+
+@cache
+def _patterns() -> dict[str, re.Pattern[str]]:
+    """Axis → what finds its terms. Compiled when first asked for: that takes longer than many an import."""
+    return {
+        axis: re.compile(rf"(?<!\w)(?:{'|'.join(sorted(map(re.escape, terms), key=len, reverse=True))})(?!\w)")
+        for axis, terms in _GROUP_OF.items()
+    }
 
 
 def found_terms(text: str) -> Counter[tuple[str, str, str]]:
     """(axis, group, term) → how often it stands in the text. "old woman" is one term of age and one of gender."""
     plain = _plain(text)
     found: Counter[tuple[str, str, str]] = Counter()
-    for axis, pattern in _PATTERNS.items():
+    for axis, pattern in _patterns().items():
         for term in pattern.findall(plain):
             found[axis, _GROUP_OF[axis][term], term] += 1
     return found

@@ -78,6 +78,12 @@ def write_cards(
     store.write("DATA_CARD.md", data_card(name, statistics, shards=len(shards), flac=flac, recipe=recipe).encode())
 
 
+_CAPTIONED = {
+    "language": ["en"],  # of the captions; languages spoken stand in each sample's transcript
+    "task_categories": ["video-text-to-text", "text-to-video"],
+}
+
+
 def front_matter(
     name: str, shards: Sequence[ShardInfo], statistics: Statistics, *, flac: bool, recipe: Recipe
 ) -> dict[str, Any]:
@@ -87,11 +93,10 @@ def front_matter(
     return {
         "pretty_name": name,
         **front_licence(statistics.counts["sample licences"], used_models(recipe.backends)),
-        "language": ["en"],  # of the captions; languages spoken stand in each sample's transcript
-        "task_categories": ["video-text-to-text", "text-to-video"],
+        **(_CAPTIONED if recipe.captioned else {}),
         "size_categories": [size_category(samples)],
-        "annotations_creators": ["machine-generated"],
-        "tags": ["video", *(["audio"] if flac else []), "captions", "webdataset", "vidcap"],
+        "annotations_creators": ["machine-generated" if recipe.captioned else "no-annotation"],
+        "tags": ["video", *["audio"] * flac, *["captions"] * recipe.captioned, "webdataset", "vidcap"],
         "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": "*.tar"}]}],
         "dataset_info": {
             "config_name": "default",

@@ -15,6 +15,7 @@ from vidcap.records import CAPTION_KINDS
 from vidcap.shards.bias_terms import TERMS
 from vidcap.shards.licences import limits_of
 from vidcap.shards.model_licences import UsedModel, used_models
+from vidcap.shards.schema import CAPTIONER
 from vidcap.shards.statistics import Statistics, Tally
 
 MOST = 20
@@ -47,6 +48,11 @@ class Recipe:
     embedded: bool = False
     """Whether every backend is one that VidCap carries."""
 
+    @property
+    def captioned(self) -> bool:
+        """Whether a stage wrote captions; of shards whose making nobody knows it is taken for granted."""
+        return not self.stages or CAPTIONER in self.stages
+
 
 def data_card(name: str, statistics: Statistics, *, shards: int, flac: bool, recipe: Recipe) -> str:
     """The text of the card. The same input, the same text."""
@@ -54,8 +60,8 @@ def data_card(name: str, statistics: Statistics, *, shards: int, flac: bool, rec
     parts = [
         f"# Data card: {name}\n",
         _restrictions(models),
-        _composition(statistics, shards=shards, flac=flac),
-        _captions(statistics),
+        _composition(statistics, shards=shards, flac=flac, captioned=recipe.captioned),
+        _captions(statistics) if recipe.captioned else _NO_CAPTIONS,
         _making(recipe),
         _licences(statistics, models),
         _terms(statistics, embedded=recipe.embedded),
@@ -115,7 +121,7 @@ def _restrictions(models: Sequence[UsedModel]) -> str:
     return "\n".join(lines)
 
 
-def _composition(statistics: Statistics, *, shards: int, flac: bool) -> str:
+def _composition(statistics: Statistics, *, shards: int, flac: bool, captioned: bool) -> str:
     counts, seconds = statistics.counts, statistics.tally("seconds")
     samples = counts["samples"]["all"]
     rows = [
@@ -128,10 +134,11 @@ def _composition(statistics: Statistics, *, shards: int, flac: bool) -> str:
         ("clips with sound / a silent track / no track", _of(counts["sound"], "sound", "silent", "none")),
         ("cut by copying / in part / re-encoded / by edit list", _of(counts["cut"], *_CUTS)),
     ]
+    spoken_of, text_is = (", with captions in English", "the primary caption") if captioned else ("", "empty")
     text = f"""## Composition
 
-Every sample is one clip: an uninterrupted stretch of one shot of a source video, with captions in English. Members:
-`.mp4`, `.txt` (the primary caption), `.json` (everything else){", `.flac` (16 kHz mono)" if flac else ""}.
+Every sample is one clip: an uninterrupted stretch of one shot of a source video{spoken_of}. Members:
+`.mp4`, `.txt` ({text_is}), `.json` (everything else){", `.flac` (16 kHz mono)" if flac else ""}.
 
 {_table(("", ""), rows)}"""
     if samples:
@@ -149,6 +156,13 @@ _CUTS = ("copy", "hybrid", "reencode", "edit_list")
 
 def _of(counts: Counter[str], *names: str) -> str:
     return " / ".join(str(counts[name]) for name in names)
+
+
+_NO_CAPTIONS = """## Captions
+
+None: the pipeline has no stage that writes them. The fields are there and empty, so that shards with captions and
+shards without load alike.
+"""
 
 
 def _captions(statistics: Statistics) -> str:
@@ -260,9 +274,12 @@ def _limits(recipe: Recipe) -> str:
     modelled = """- Captions come from models that may name what is not there. Similarity between picture and text
   keeps the worst away, not all of it."""
     selected = "- Selection keeps what scores best against its caption: what the scorer knows badly is missing."
-    lines = [
+    about_captions = [
         measured if recipe.embedded else modelled,
         "- Speech is recognised by machine; a transcript that is not trusted gives no `s` caption.",
+    ]
+    lines = [
+        *(about_captions if recipe.captioned else []),
         "- Clips may show or name people. Nothing is anonymised; ask whether your use is lawful where you are.",
         *([selected] if "select" in recipe.stages else []),
     ]

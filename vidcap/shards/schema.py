@@ -21,6 +21,8 @@ from vidcap.errors import ItemError
 from vidcap.records import CAPTION_KINDS, clip_key, primary_kind
 
 SCHEMA = "vidcap/1"
+CAPTIONER = "caption_video"
+"""The stage without which a pipeline writes no captions: all others build on its own."""
 MISSING = -1.0
 """A score that was not computed."""
 
@@ -121,7 +123,7 @@ class AudioInfo(_Part):
 
 
 class Captions(_Part):
-    v: Annotated[Text, Field(min_length=1)]
+    v: Text
     a: Text
     s: Text
     av: Text
@@ -248,6 +250,15 @@ def _told(error: ValidationError) -> str:
     return "; ".join(faults[:3]) + more
 
 
+def captionless(record: SampleJson) -> bool:
+    """Whether nobody was asked for captions: no stage that writes them made the sample, and all five are empty."""
+    try:
+        stages = json.loads(record.provenance.stages)
+    except ValueError:
+        return False
+    return isinstance(stages, dict) and CAPTIONER not in stages and not any(record.captions.model_dump().values())
+
+
 def broken_invariants(record: SampleJson) -> list[str]:
     """What is wrong with a record whose fields all have the right types; empty for a sound one."""
     span, video, audio, captions, transcript = (
@@ -272,7 +283,7 @@ def broken_invariants(record: SampleJson) -> list[str]:
             audio.present or not (audio.codec or audio.sample_rate or audio.channels),
             "audio is absent but has a codec, sample rate or channels",
         ),
-        (bool(captions.v.strip()), "caption v is blank"),
+        (bool(captions.v.strip()) or captionless(record), "caption v is blank"),
         (not captions.a or (audio.present and not audio.silent), "caption a without sound"),
         (not captions.s or transcript.trusted, "caption s without a trusted transcript"),
         (not captions.av or bool(captions.v and captions.a), "caption av without v and a"),

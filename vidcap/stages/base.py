@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
-from vidcap.media.evidence import Evidence
+from vidcap.media.evidence import PARTS, Evidence
 from vidcap.prompts import Prompt
 from vidcap.records import StageResult
 
@@ -55,6 +55,8 @@ class ClipStage(ABC):
     """Whether the YAML may name an `llm` backend beside the stage's own."""
     needs: ClassVar[frozenset[str]] = frozenset()
     """Columns of earlier stages, and `evidence` where it looks at frames or sound."""
+    sees: ClassVar[frozenset[str]] = PARTS
+    """What of the evidence it looks at beside tables and thumbnails; `decode` makes only what some stage sees."""
     uses: ClassVar[frozenset[str]] = frozenset()
     """Columns it reads where an earlier stage gives them."""
     gives: ClassVar[Mapping[str, pa.DataType]] = {}

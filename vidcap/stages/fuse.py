@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 from pydantic import Field
 
-from vidcap.backends.roles import Request
+from vidcap.backends.roles import Outcome, Request
 from vidcap.errors import ItemError
 from vidcap.records import StageResult, Verdict
 from vidcap.seeds import seed_of
@@ -33,15 +36,29 @@ class FuseOptions(StageOptions):
     """Words of a usable answer at most; default: the prompt's own `max_words`."""
 
 
-@dataclass(slots=True)
+_Identity = tuple[str, str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class _Question:
-    """One caption to be made: where it goes, what is asked, and what the last attempt came to."""
+    """One caption to be made: where it goes and what is asked."""
 
     row: int
     key: str
     task: str
     slots: dict[str, str]
     prompt: str
+
+    @property
+    def identity(self) -> _Identity:
+        return self.key, self.task, self.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a question came to: a usable text, or what was wrong with the last attempt."""
+
+    text: str = ""
     fault: str = ""
     error: ItemError | None = None
 
@@ -75,27 +92,73 @@ class Fuse(ClipStage):
             prompt.check(slots)
             limit = options.max_words if options.max_words is not None else prompt.max_words
             self._checks[task] = AnswerCheck(prompt, options.min_words, limit)
+        self._asked: dict[_Identity, Future[_Answer]] = {}
+
+    @contextmanager
+    def ahead(self, rows: Sequence[Row]) -> Iterator[None]:
+        """Inside, `run` over any of `rows` finds its answers asked for already, where the backend can do that.
+
+        Whoever works through many sources opens it over all their rows: the servers stay busy from one to the next.
+        """
+        if not hasattr(self.context.backend, "conversations"):
+            yield
+            return
+        with self.context.backend.conversations() as talk:
+            self._asked = self._settled(talk, [q for at, row in enumerate(rows) for q in self._questions(at, row)])
+            try:
+                yield
+            finally:
+                self._asked = {}
 
     def run(self, rows: Sequence[Row], evidence: EvidenceOf) -> StageResult:
         columns: dict[str, list[Any]] = {name: [""] * len(rows) for name in self.gives}
-        open_questions = [question for at, row in enumerate(rows) for question in self._questions(at, row)]
-        for attempt in range(self.options.retries + 1):
-            if not open_questions:
-                break
-            answers = self._ask(open_questions, attempt)
-            unanswered = []
-            for question, answer in zip(open_questions, answers, strict=True):
-                if answer:
-                    columns[f"caption_{question.task}"][question.row] = answer
-                    columns[f"caption_{question.task}_by"][question.row] = self._by(question.task)
-                else:
-                    unanswered.append(question)
-            open_questions = unanswered
         verdicts: dict[int, Verdict] = {}
-        if self.options.on_failure == "reject":
-            for question in open_questions:
-                verdicts.setdefault(question.row, self._verdict(question))
+        questions = [question for at, row in enumerate(rows) for question in self._questions(at, row)]
+        for question, answer in zip(questions, self._answers(questions), strict=True):
+            if answer.text:
+                columns[f"caption_{question.task}"][question.row] = answer.text
+                columns[f"caption_{question.task}_by"][question.row] = self._by(question.task)
+            elif self.options.on_failure == "reject":
+                verdicts.setdefault(question.row, self._verdict(question.task, answer))
         return StageResult(columns, verdicts)
+
+    def _answers(self, questions: Sequence[_Question]) -> list[_Answer]:
+        if not hasattr(self.context.backend, "conversations"):
+            return self._answers_by_attempt(questions)
+        new = [question for question in questions if question.identity not in self._asked]
+        if not new:
+            return [self._asked[question.identity].result() for question in questions]
+        with self.context.backend.conversations() as talk:
+            asked = {**self._asked, **self._settled(talk, new)}
+            return [asked[question.identity].result() for question in questions]
+
+    def _settled(self, talk: Any, questions: Sequence[_Question]) -> dict[_Identity, Future[_Answer]]:
+        """What each question will come to. An answer that cannot be used is asked again at once, beside the others."""
+
+        def settle(question: _Question) -> _Answer:
+            answer = _Answer()
+            for attempt in range(self.options.retries + 1):
+                request, seed = self._request(question, attempt)
+                answer = self._judged(question, talk.ask(request, seed))
+                if answer.text:
+                    break
+            return answer
+
+        return {question.identity: talk.add(partial(settle, question)) for question in questions}
+
+    def _answers_by_attempt(self, questions: Sequence[_Question]) -> list[_Answer]:
+        """All questions in one batch, then all whose answer cannot be used, and so on."""
+        found = [_Answer() for _ in questions]
+        left = list(range(len(questions)))
+        for attempt in range(self.options.retries + 1):
+            if not left:
+                break
+            asked = [self._request(questions[at], attempt) for at in left]
+            requests, seeds = [request for request, _ in asked], [seed for _, seed in asked]
+            for at, outcome in zip(left, self.context.backend.complete(requests, seeds=seeds), strict=True):
+                found[at] = self._judged(questions[at], outcome)
+            left = [at for at in left if not found[at].text]
+        return found
 
     def _questions(self, at: int, row: Row) -> list[_Question]:
         video, audio, speech = (row.get(name) or "" for name in ("caption_v", "caption_a", "caption_s"))
@@ -110,28 +173,26 @@ class Fuse(ClipStage):
             found.append(_Question(at, row["key"], task, slots, self.context.prompts[task].render(slots)))
         return found
 
-    def _ask(self, questions: list[_Question], attempt: int) -> list[str]:
-        """A usable answer per question, or "" with the reason noted in the question."""
-        requests = [Request(q.key, q.task, q.prompt, dict(q.slots), attempt) for q in questions]
-        seeds = [seed_of(self.context.seed, q.key, f"fuse.{q.task}.{attempt}") for q in questions]
-        answers = []
-        for question, outcome in zip(questions, self.context.backend.complete(requests, seeds=seeds), strict=True):
-            text = ""
-            question.error = outcome if isinstance(outcome, ItemError) else None
-            if not isinstance(outcome, ItemError):
-                check = self._checks[question.task]
-                text = check.clean(outcome)
-                question.fault = check.fault(text, question.slots)
-            answers.append("" if question.error or question.fault else text)
-        return answers
+    def _request(self, question: _Question, attempt: int) -> tuple[Request, int]:
+        """The request and its seed."""
+        request = Request(question.key, question.task, question.prompt, dict(question.slots), attempt)
+        return request, seed_of(self.context.seed, question.key, f"fuse.{question.task}.{attempt}")
+
+    def _judged(self, question: _Question, outcome: Outcome[str]) -> _Answer:
+        if isinstance(outcome, ItemError):
+            return _Answer(error=outcome)
+        check = self._checks[question.task]
+        text = check.clean(outcome)
+        fault = check.fault(text, question.slots)
+        return _Answer(fault=fault) if fault else _Answer(text)
 
     def _by(self, task: str) -> str:
         prompt = self.context.prompts[task]
         return f"{self.context.backend.identity()}+{prompt.name}@{prompt.digest[:12]}"
 
-    def _verdict(self, question: _Question) -> Verdict:
+    def _verdict(self, task: str, answer: _Answer) -> Verdict:
         times = f"after {self.options.retries + 1} attempts"
-        if question.error is not None:
+        if answer.error is not None:
             # A backend that cannot answer is a fault of ours, not a policy about the clip.
-            return Verdict("quarantined", "fuse.failed", detail=f"{question.task}: {question.error.message} {times}")
-        return Verdict("rejected", "fuse.bad_answer", detail=f"{question.task}: {question.fault} {times}")
+            return Verdict("quarantined", "fuse.failed", detail=f"{task}: {answer.error.message} {times}")
+        return Verdict("rejected", "fuse.bad_answer", detail=f"{task}: {answer.fault} {times}")

@@ -17,11 +17,13 @@ import pyarrow as pa
 from pydantic import ByteSize, Field, model_validator
 
 from vidcap.errors import ItemError, MediaError
+from vidcap.media.clip_space import ClipSpace, clip_space
 from vidcap.media.cut import CutOptions, CutResult, Cutter
 from vidcap.media.evidence import SAMPLE_RATE, Evidence
 from vidcap.media.ffmpeg_program import libraries
 from vidcap.media.flac import flac_bytes
 from vidcap.media.program_encoding import CODECS, EncoderName, Encoding, check_encoding, try_encoding
+from vidcap.media.silence import is_silent
 from vidcap.records import CAPTION_KINDS, Source, StageResult, Verdict, primary_kind
 from vidcap.shards.schema import Sample, SampleJson, make_record, score_or_missing
 from vidcap.shards.writer import ShardInfo, ShardWriter
@@ -32,8 +34,12 @@ Fetch = Callable[[Source], AbstractContextManager[Source]]
 
 
 class PackOptions(StageOptions):
-    cut: Literal["exact", "reencode"] = "exact"
-    """`exact` copies packets where that hides no frame and encodes the rest; `reencode` encodes all."""
+    cut: Literal["exact", "edit_list", "reencode"] = "exact"
+    """`exact` copies packets where that hides no frame and encodes the rest, if only the edges of a clip; `edit_list`
+    copies nearly all and hides what is too much, which not every reader respects; `reencode` encodes all.
+    """
+    max_hidden_bytes: float = Field(default=0.5, ge=0, le=1)
+    """Share of a clip's bytes that an edit list may hide; what would hide more is cut as with `exact`."""
     video: Literal["h264", "keep"] = "h264"
     """`keep` also copies VP9, AV1, HEVC and others that MP4 holds but not every player plays."""
     audio: Literal["none", "flac"] = "none"
@@ -85,9 +91,9 @@ class Pack:
     """Not a `ClipStage`: it writes. It runs after selection, over the chosen clips of one part."""
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     role: ClassVar[str | None] = None
-    needs: ClassVar[frozenset[str]] = frozenset({"caption_v"})
+    needs: ClassVar[frozenset[str]] = frozenset({"key", "first_frame", "last_frame"})
     gives: ClassVar[Mapping[str, pa.DataType]] = {"shard": pa.string(), "cut": pa.string(), "check": pa.string()}
     Options: ClassVar[type[PackOptions]] = PackOptions
 
@@ -126,15 +132,17 @@ class Pack:
         verdicts: dict[int, Verdict] = {}
         flac = self.options.audio == "flac"
         scratch.mkdir(parents=True, exist_ok=True)
-        clip = scratch / "clip.mp4"
-        with ShardWriter(folder, name, part, max_bytes=self.options.max_bytes, flac=flac) as writer:
-            for position, row, cut in self._clips(rows, sources, evidence, clip, local, check_stop):
+        with (
+            clip_space(scratch) as space,
+            ShardWriter(folder, name, part, max_bytes=self.options.max_bytes, flac=flac) as writer,
+        ):
+            for position, row, cut, clip in self._clips(rows, sources, evidence, space, local, check_stop):
                 if isinstance(cut, ItemError):
                     verdicts[position] = Verdict("quarantined", cut.reason, cut.value, cut.detail)
                     continue
                 source_row = sources[row["source_id"]][1]
                 try:
-                    record = sample_json(row, source_row, cut, provenance)
+                    record = sample_json({**row, "silent": _silent(row, cut, clip)}, source_row, cut, provenance)
                     sound = _flac(row, evidence(row["source_id"])) if flac else None
                     writer.add(Sample(record, clip, sound))
                 except ItemError as error:
@@ -143,7 +151,6 @@ class Pack:
                 columns["shard"][position] = writer.current
                 columns["cut"][position], columns["check"][position] = cut.method, cut.check
             shards = writer.commit()
-        clip.unlink(missing_ok=True)
         return Packed(StageResult(columns, verdicts), shards)
 
     def _clips(
@@ -151,11 +158,17 @@ class Pack:
         rows: Sequence[Row],
         sources: Mapping[str, tuple[Source, Row]],
         evidence: Callable[[str], Evidence],
-        clip: Path,
+        space: ClipSpace,
         local: Fetch,
         check_stop: Callable[[], None],
-    ) -> Iterator[tuple[int, Row, CutResult | ItemError]]:
-        options = CutOptions(method=self.options.cut, video=self.options.video, encoding=self.options.encoding)
+    ) -> Iterator[tuple[int, Row, CutResult | ItemError, Path]]:
+        options = CutOptions(
+            method=self.options.cut,
+            video=self.options.video,
+            encoding=self.options.encoding,
+            max_hidden_bytes=self.options.max_hidden_bytes,
+        )
+        nowhere = Path()
         for source_id, group in groupby(enumerate(rows), key=lambda pair: str(pair[1]["source_id"])):
             check_stop()
             members = list(group)
@@ -166,19 +179,29 @@ class Pack:
                     known = evidence(source_id)
                     cutter = opened.enter_context(Cutter(source.path, known.tables, known.facts, options=options))
                 except ItemError as error:
-                    yield from ((position, row, error) for position, row in members)
+                    yield from ((position, row, error, nowhere) for position, row in members)
                     continue
                 for position, row in members:
+                    span = row["first_frame"], row["last_frame"]
                     try:
-                        yield position, row, cutter.cut(row["first_frame"], row["last_frame"], clip)
+                        clip = space.path(cutter.size(*span))
+                        cut = cutter.cut(*span, clip)
                     except ItemError as error:
-                        yield position, row, error
+                        yield position, row, error, nowhere
+                    else:
+                        yield position, row, cut, clip
 
 
 def _flac(row: Row, evidence: Evidence) -> bytes:
     """The clip's sound; silence of its length where the source has none, because all samples have it or none has."""
     sound = evidence.audio(row["first_frame"], row["last_frame"])
     return flac_bytes(sound if len(sound) else np.zeros(round((row["end"] - row["start"]) * SAMPLE_RATE), np.float32))
+
+
+def _silent(row: Row, cut: CutResult, clip: Path) -> bool:
+    """As trim found; where no sound was decoded for it, the clip's own is asked."""
+    known = row.get("silent")
+    return bool(known) if known is not None else not cut.sound.codec or is_silent(clip)
 
 
 def _unchanged(source: Source, source_row: Row) -> None:

@@ -22,7 +22,7 @@ from vidcap.errors import ConfigError, InvariantError, UsageError
 from vidcap.records import PRIMARY_ORDER, Verdict
 from vidcap.seeds import digest_of
 from vidcap.stages.base import Context, StageOptions
-from vidcap.stages.cutoff import Bytes, Chunk, Cutoff, find_cutoff, key_bytes, order_codes
+from vidcap.stages.cutoff import Bytes, Chunk, Cutoff, FirstDigits, find_cutoff, key_bytes, order_codes
 
 Float64 = npt.NDArray[np.float64]
 REASONS = (
@@ -169,13 +169,16 @@ class Select:
             return
         # One bit per clip: judging a part again on every pass would sort its sources again.
         inside: list[npt.NDArray[np.uint8]] = []
+        first = FirstDigits()
         total = 0
         for part in parts:
-            mask = self._judge(part.load(), duplicates) == _IN
+            columns = part.load()
+            mask = self._judge(columns, duplicates) == _IN
             inside.append(np.packbits(mask))
+            first.add(order_codes(columns.scores[mask]))
             total += int(mask.sum())
         wanted = self.options.wanted(total)
-        cutoff = find_cutoff(_chunks(parts, inside), wanted) if 0 < wanted < total else None
+        cutoff = find_cutoff(_chunks(parts, inside), wanted, first=first) if 0 < wanted < total else None
         beyond = _TOP if self.options.top is not None else _FRACTION
         kept = 0
         for part in parts:
@@ -282,8 +285,8 @@ def _chunks(parts: Sequence[PartScores], inside: list[npt.NDArray[np.uint8]]) ->
         for part, bits in zip(parts, inside, strict=True):
             if bits.any():
                 columns = part.load()
-                mask = np.unpackbits(bits, count=len(columns.scores)).astype(bool)
-                yield order_codes(columns.scores[mask]), columns.keys[mask]
+                rows = np.flatnonzero(np.unpackbits(bits, count=len(columns.scores)))
+                yield Chunk(order_codes(columns.scores[rows]), columns.keys, rows)
 
     return read
 
@@ -293,4 +296,4 @@ def _admitted(
 ) -> npt.NDArray[np.bool_]:
     if cutoff is None:
         return np.full(len(rows), wanted > 0)
-    return cutoff.admits(order_codes(columns.scores[rows]), columns.keys[rows])
+    return cutoff.admits(Chunk(order_codes(columns.scores[rows]), columns.keys, rows))

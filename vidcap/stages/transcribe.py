@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from vidcap.backends.roles import Sound
 from vidcap.errors import ItemError
 from vidcap.records import WORD_TYPE, StageResult, Transcript, Word
 from vidcap.seeds import seed_of
@@ -38,6 +40,7 @@ class Transcribe(ClipStage):
     name = "transcribe"
     version = 1
     role = "transcriber"
+    sees = frozenset({"sound"})
     needs = frozenset({"first_frame", "last_frame", "start", "end", "has_audio", "silent", "evidence"})
     gives: ClassVar[dict[str, pa.DataType]] = {
         "transcript_text": pa.string(),
@@ -52,7 +55,7 @@ class Transcribe(ClipStage):
 
     def run(self, rows: Sequence[Row], evidence: EvidenceOf) -> StageResult:
         result = StageResult({name: [] for name in self.gives})
-        of_source: dict[str, Transcript | ItemError] = {}
+        of_source: dict[str, _Whole | ItemError] = {}
         for at, row in enumerate(rows):
             heard = self._heard(row, of_source, evidence)
             if isinstance(heard, ItemError):
@@ -63,7 +66,7 @@ class Transcribe(ClipStage):
         return result
 
     def _heard(
-        self, row: Row, of_source: dict[str, Transcript | ItemError], evidence: EvidenceOf
+        self, row: Row, of_source: dict[str, _Whole | ItemError], evidence: EvidenceOf
     ) -> tuple[Transcript, float] | ItemError:
         """What was heard in the clip, and how sure the recogniser is in its surroundings."""
         if row["silent"] or not row["has_audio"]:
@@ -77,24 +80,29 @@ class Transcribe(ClipStage):
             return own, _doubted(own.words) if own.words else own.confidence
         if source_id not in of_source:
             seed = seed_of(self.context.seed, source_id, self.name)
-            of_source[source_id] = self._transcribe(evidence, source_id, None, seed)
+            heard = self._transcribe(evidence, source_id, None, seed)
+            of_source[source_id] = heard if isinstance(heard, ItemError) else _Whole(heard)
         whole = of_source[source_id]
         if isinstance(whole, ItemError):
             return whole
-        if whole.text and not whole.words:
+        if whole.transcript.text and not whole.transcript.words:
             return ItemError("transcribe.failed", "the recogniser gives no word times; use `scope: clip`")
         reach = self.options.context_seconds
-        around = [word for word in whole.words if row["start"] - reach <= _middle(word) < row["end"] + reach]
+        around = whole.words(row["start"] - reach, row["end"] + reach)
         return _part(whole, row["start"], row["end"]), _doubted(around)
 
     def _transcribe(
         self, evidence: EvidenceOf, source_id: str, frames: tuple[int, int] | None, seed: int
     ) -> Transcript | ItemError:
-        """One recording at a time: an hour of sound is 230 MB."""
+        """One recording at a time. A whole one stays in its file where the recogniser takes it in windows."""
+        backend = self.context.backend
         try:
             kept = evidence(source_id)
-            audio = kept.audio_all() if frames is None else kept.audio(*frames)
-            outcome: Transcript | ItemError = self.context.backend.transcribe([audio], seeds=[seed])[0]
+            if frames is not None:
+                audio: Sound = kept.audio(*frames)
+            else:
+                audio = kept.sound() if getattr(backend, "in_windows", False) else kept.audio_all()
+            outcome: Transcript | ItemError = backend.transcribe([audio], seeds=[seed])[0]
         except ItemError as error:
             return error
         return outcome
@@ -116,8 +124,17 @@ class Transcribe(ClipStage):
         }
 
 
-def _middle(word: Word) -> float:
-    return (word.start + word.end) / 2
+class _Whole:
+    """What was heard in a source: of hours of talk tens of thousands of words, which thousands of clips ask for."""
+
+    def __init__(self, transcript: Transcript) -> None:
+        self.transcript = transcript
+        self._middles = np.array([(word.start + word.end) / 2 for word in transcript.words], np.float64)
+
+    def words(self, start: float, end: float) -> list[Word]:
+        """Those whose midpoint lies in [start, end)."""
+        inside = np.flatnonzero((start <= self._middles) & (self._middles < end))
+        return [self.transcript.words[at] for at in inside.tolist()]
 
 
 def _mean(words: Sequence[Word]) -> float:
@@ -128,13 +145,12 @@ def _doubted(words: Sequence[Word]) -> float:
     return (sum(word.p for word in words) + DOUBT_WORDS * DOUBT) / (len(words) + DOUBT_WORDS)
 
 
-def _part(whole: Transcript, start: float, end: float) -> Transcript:
+def _part(whole: _Whole, start: float, end: float) -> Transcript:
     """The words whose midpoint lies in [start, end), timed from `start`."""
     words = tuple(
         Word(round(word.start - start, 6), round(word.end - start, 6), word.word, word.p)
-        for word in whole.words
-        if start <= _middle(word) < end
+        for word in whole.words(start, end)
     )
     if not words:
         return Transcript()
-    return Transcript(join_words([word.word for word in words]), words, _mean(words), whole.language)
+    return Transcript(join_words([word.word for word in words]), words, _mean(words), whole.transcript.language)

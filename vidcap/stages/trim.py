@@ -13,15 +13,14 @@ from vidcap.media.checking import rate_of
 from vidcap.media.cut import copyable
 from vidcap.media.evidence import Evidence
 from vidcap.media.frames import FrameTable
+from vidcap.media.hybrid import LEAST
 from vidcap.media.motion import Motion, measure
 from vidcap.media.reencoding import upright_size
-from vidcap.media.snap import Span, snap
+from vidcap.media.silence import SILENCE
+from vidcap.media.snap import Span, snap, snap_end
 from vidcap.records import StageResult, Verdict
 from vidcap.seeds import seed_of
 from vidcap.stages.base import ClipStage, EvidenceOf, Row, StageOptions
-
-SILENCE = 10 ** (-60 / 20)
-"""Peak (of full scale) up to which a clip is silent: −60 dBFS."""
 
 _ROUNDING = 1e-6
 
@@ -59,8 +58,9 @@ class TrimOptions(StageOptions):
 
 class Trim(ClipStage):
     name: ClassVar[str] = "trim"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[frozenset[str]] = frozenset({"shot_first", "shot_last", "evidence"})
+    sees: ClassVar[frozenset[str]] = frozenset()
     gives: ClassVar[Mapping[str, pa.DataType]] = {
         "first_frame": pa.int64(),
         "last_frame": pa.int64(),
@@ -112,14 +112,12 @@ class Trim(ClipStage):
             if _seconds(table, span) <= options.min_seconds:
                 detail = "no window of the shot is long enough: its frames are too far apart"
                 return shot, Verdict("rejected", "trim.too_short", _seconds(table, span), detail)
-        snapped = snap(
-            evidence.tables,
-            span.first,
-            span.last,
-            max_seconds=options.snap_seconds,
-            min_seconds=options.min_seconds,
-            copyable=copyable(evidence.facts, options.video),
-        )
+        limits = {"max_seconds": options.snap_seconds, "min_seconds": options.min_seconds}
+        whole = copyable(evidence.facts, options.video)
+        snapped = snap(evidence.tables, span.first, span.last, **limits, copyable=whole, order=evidence.order)
+        if not snapped.hides_nothing and copyable(evidence.facts):
+            # Pack encodes the head and copies the rest: an end where a copy may end saves decoding up to it.
+            snapped = snap_end(evidence.order, snapped, **limits, least=LEAST)
         return snapped, None
 
     def _judged(self, motion: Motion, corrupt: int, span: Span) -> Verdict | None:
@@ -159,7 +157,6 @@ def _facts(evidence: Evidence, span: Span) -> tuple[dict[str, Any], Motion]:
     width, height = upright_size(evidence.facts)
     rate = rate_of(table, first, last)
     part = FrameTable(table.time_base, *(getattr(table, name)[inside] for name in _PER_FRAME))
-    sound = evidence.audio(first, last)
     values = {
         "first_frame": first,
         "last_frame": last,
@@ -170,7 +167,7 @@ def _facts(evidence: Evidence, span: Span) -> tuple[dict[str, Any], Motion]:
         "fps": f"{rate.numerator}/{rate.denominator}",
         "vfr": part.vfr,
         "has_audio": evidence.facts.has_audio,
-        "silent": not len(sound) or float(np.abs(sound).max()) <= SILENCE,
+        "silent": evidence.sound(first, last).peak() <= SILENCE if evidence.has_sound else None,
         "corrupt_frames": int(table.corrupt[inside].sum()),
         "motion_mean": motion.mean,
         "motion_p95": motion.p95,

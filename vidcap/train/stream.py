@@ -7,19 +7,22 @@ place in its source, not from the process that makes it or what came before.
 from __future__ import annotations
 
 import atexit
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from vidcap.errors import ItemError
 from vidcap.seeds import seed_of
 from vidcap.torch_device import cpu_threads
 from vidcap.train import decode
 from vidcap.train.batch import ANY, PICTURED, SOUNDING, Batch, MediaType
+from vidcap.train.film import Film, Pictures, opened
 from vidcap.train.order import Position, Ref, Work, rng
 from vidcap.train.sources import Content, Source
 from vidcap.train.text import WordPieceTokens
@@ -112,36 +115,44 @@ class Fetcher:
             return rng(self.seed, epoch, *ref, what) if view.training else None
 
         row = _Row(content)
-        span = decode.Pictures([], 0.0, content.seconds)
+        span = Pictures([], 0.0, content.seconds)
+        heard = media_type in SOUNDING and view.hear and content.sound is not None
+        own = heard and media_type in PICTURED and content.sound == content.picture
         if media_type in PICTURED:
-            with content.opened(content.picture) as file:
+            with content.opened(content.picture) as file, opened(file) as film:
                 if content.still:
-                    span = decode.Pictures([decode.picture(file)], 0.0, None)
+                    span = Pictures([decode.picture(film)], 0.0, None)
                 else:
                     count = 1 if media_type == "image" else view.frames
                     span = decode.pictures(
-                        file,
+                        film,
                         count,
                         draw("frames"),
                         span=content.span,
                         seconds=content.seconds,
                         expected=content.expected,
                     )
-            row.frames = decode.pictures_tensor(span.frames, view.size, draw("crop"))
-        if media_type in SOUNDING and view.hear and content.sound is not None:
-            # Frame numbers tell a time only in the film's own sound; a sound file of its own is taken whole.
-            own = content.sound == content.picture
-            start, end = (span.start, span.end) if own else (0.0, content.seconds)
+                row.frames = decode.pictures_tensor(span.frames, view.size, draw("crop"))
+                if own:  # frame numbers tell a time in the film's own sound only
+                    row.fbank = self._heard(film, draw("sound"), media_type, span.start, span.end)
+        if heard and not own:
             with content.opened(content.sound) as file:
-                try:
-                    row.fbank = decode.spectrum(decode.sound(file, draw("sound"), start=start, end=end))
-                except ItemError as error:
-                    if error.reason != "sample.no_sound" or media_type == "audio":
-                        raise
+                row.fbank = self._heard(file, draw("sound"), media_type, 0.0, content.seconds)
         if media_type == "audio" and view.hear and row.fbank is None:
             raise ItemError("sample.no_sound", "nothing to hear in an audio sample")
         row.texts = self._texts(content.captions, draw("captions"))
         return row
+
+    def _heard(
+        self, file: Film | BinaryIO, draw: decode.Draw | None, media_type: MediaType, start: float, end: float | None
+    ) -> Tensor | None:
+        """None where there is no sound, which only a sample that is nothing else must have."""
+        try:
+            return decode.spectrum(decode.sound(file, draw, start=start, end=end))
+        except ItemError as error:
+            if error.reason != "sample.no_sound" or media_type == "audio":
+                raise
+            return None
 
     def _texts(self, captions: Mapping[str, Sequence[str]], draw: decode.Draw | None) -> dict[str, str]:
         """One caption per asked kind: drawn where there are several; the first one where nothing is drawn."""
@@ -191,7 +202,12 @@ def _identity(row: _Row, place: int) -> int:
 
 
 def _stacked(found: Sequence[Tensor | None], shape: tuple[int, ...]) -> Tensor:
-    return torch.stack([torch.zeros(shape) if one is None else one for one in found])
+    rows = [torch.zeros(shape) if one is None else one for one in found]
+    if get_worker_info() is None:
+        return torch.stack(rows)
+    # In a worker: straight into memory that is handed over as it is, as torch's own collating does.
+    storage: Any = torch.UntypedStorage._new_shared(4 * len(rows) * math.prod(shape))
+    return torch.stack(rows, out=torch.empty(0).set_(storage).view(len(rows), *shape))
 
 
 class Loader:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import Field
 
 from vidcap.backends.roles import BackendConfig, Outcome, Request
 from vidcap.backends.served.asking import REASON, AskingConfig
+from vidcap.backends.served.batch import Batch
 from vidcap.backends.served.chat_requests import CHAT, COMPLETIONS, ServedModel, sampling
 from vidcap.backends.served.http_endpoints import EndpointsConfig
 from vidcap.errors import BackendError
@@ -16,6 +19,8 @@ from vidcap.errors import BackendError
 VERSION = 1
 """In the identity: raise it whenever the same request is sent in other words."""
 _TRIAL = "Say yes."
+
+T = TypeVar("T")
 
 
 class OpenAIConfig(AskingConfig, EndpointsConfig):
@@ -49,7 +54,7 @@ class Backend:
             config.model,
             path=CHAT if config.api == "chat" else COMPLETIONS,
             reason=REASON,
-            trial=self._payload(_TRIAL, 0, 1),
+            trial=self.payload(_TRIAL, 0, 1),
             mend="check `api`, `structured`, `max_tokens`, and whether the server has a chat template",
             checked=config.checked,
         )
@@ -69,12 +74,21 @@ class Backend:
             raise BackendError("the backend was not loaded", hint="call load() first")
         pairs = list(zip(requests, seeds, strict=True))
         return self._served.ask(
-            lambda number: self._payload(pairs[number][0].prompt, pairs[number][1], self.config.max_tokens),
+            lambda number: self.payload(pairs[number][0].prompt, pairs[number][1], self.config.max_tokens),
             [request.key for request in requests],
             [seed for _, seed in pairs],
         )
 
-    def _payload(self, prompt: str, seed: int, max_tokens: int) -> dict[str, Any]:
+    @contextmanager
+    def conversations(self) -> Iterator[Conversations]:
+        """For questions that follow from answers, each with its own pace; leaving it gives up what is not done."""
+        if self._served is None:
+            raise BackendError("the backend was not loaded", hint="call load() first")
+        with self._served.batch() as batch:
+            yield Conversations(self, self._served, batch)
+
+    def payload(self, prompt: str, seed: int, max_tokens: int) -> dict[str, Any]:
+        """A request as it is sent."""
         config = self.config
         text = config.worded(prompt)
         words = {"messages": [{"role": "user", "content": text}]} if config.api == "chat" else {"prompt": text}
@@ -87,3 +101,24 @@ class Backend:
             stop=config.stops(),
             structured=config.structured,
         )
+
+
+class Conversations:
+    """`add` a job that calls `ask`, once or more: as many jobs run side by side as the servers take."""
+
+    def __init__(self, backend: Backend, served: ServedModel, batch: Batch) -> None:
+        self._backend = backend
+        self._served = served
+        self._batch = batch
+
+    def add(self, job: Callable[[], T]) -> Future[T]:
+        """What `job` will give, or raise. Jobs begin in the order they were added.
+
+        `TransientError` and `BackendError` of one, as `complete` raises them, end all.
+        """
+        return self._batch.add(job)
+
+    def ask(self, request: Request, seed: int) -> Outcome[str]:
+        """The answer, waited for; only in a job."""
+        payload = self._backend.payload(request.prompt, seed, self._backend.config.max_tokens)
+        return self._served.answer(payload, key=request.key, seed=seed, batch=self._batch)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 from vidcap.backends.roles import Outcome
 from vidcap.backends.served import conversation
 from vidcap.backends.served.asking import SEED_BITS
+from vidcap.backends.served.batch import Batch
 from vidcap.backends.served.http_endpoints import Endpoints, EndpointsConfig
 from vidcap.errors import BackendError, ItemError
 
@@ -78,26 +81,39 @@ class ServedModel:
         Raises `TransientError` where no server answers for `outage_seconds`, `BackendError` where the servers refuse
         whatever they are asked.
         """
+        with self.batch() as batch:
+            answers = [
+                batch.add(partial(self._nth, batch, payload_of, number, key, seed))
+                for number, (key, seed) in enumerate(zip(keys, seeds, strict=True))
+            ]
+            return [answer.result() for answer in answers]
 
-        def answer(number: int) -> Outcome[str]:
-            payload = payload_of(number)
-            try:
-                found = self._endpoints.post(self._path, payload, key=keys[number], seed=seeds[number])
-            except ItemError as error:
-                self._prove(error)
-                return error
-            self._proved = True
-            return self._text(found)
+    def _nth(
+        self, batch: Batch, payload_of: Callable[[int], Mapping[str, Any]], number: int, key: str, seed: int
+    ) -> Outcome[str]:
+        return self.answer(payload_of(number), key=key, seed=seed, batch=batch)
 
-        return self._endpoints.map(answer, len(keys))
+    def batch(self) -> AbstractContextManager[Batch]:
+        """For jobs that call `answer`, as many at a time as the servers take."""
+        return self._endpoints.batch()
 
-    def _prove(self, refusal: ItemError) -> None:
+    def answer(self, payload: Mapping[str, Any], *, key: str, seed: int, batch: Batch) -> Outcome[str]:
+        """The answer to one request, waited for inside a job of `batch`; raises as `ask` does."""
+        try:
+            found = self._endpoints.post(self._path, payload, key=key, seed=seed, stop=batch.stop)
+        except ItemError as error:
+            self._prove(error, batch.stop)
+            return error
+        self._proved = True
+        return self._text(found)
+
+    def _prove(self, refusal: ItemError, stop: threading.Event) -> None:
         """Before the first refusal is blamed on its item: do the servers answer the plainest question?"""
         with self._proving:
             if self._proved:
                 return
             try:
-                self._endpoints.post(self._path, self._trial, key="trial", seed=0)
+                self._endpoints.post(self._path, self._trial, key="trial", seed=0, stop=stop)
             except ItemError:
                 raise BackendError(
                     f"the servers of `{self._model}` refuse every request: {refusal.detail}", hint=self._mend

@@ -9,25 +9,24 @@ the pipeline is mistaken (no such model, a key it refuses) is a `BackendError`.
 from __future__ import annotations
 
 import json
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import Field, field_validator
 
-from vidcap.backends.roles import BackendConfig, Outcome
+from vidcap.backends.roles import BackendConfig
+from vidcap.backends.served.batch import Batch, StoppedError
 from vidcap.backends.served.http_exchange import Exchange, ExchangeError, Fault
 from vidcap.errors import BackendError, ItemError, TransientError
 from vidcap.seeds import seed_of
 
 HEALTH_SECONDS = 5.0
 """A server that takes longer over saying that it is well is not."""
-
-T = TypeVar("T")
 
 
 class EndpointsConfig(BackendConfig):
@@ -94,10 +93,6 @@ class _Endpoint:
     asked: int = 0
 
 
-class _StoppedError(Exception):
-    """Another request of the batch ended it."""
-
-
 class Endpoints:
     """`reason`: the code of the `ItemError` of a request that servers cannot answer. Times are monotonic seconds."""
 
@@ -115,7 +110,7 @@ class Endpoints:
         self._answered_at = -1.0
         self._failing_since: float | None = None
         self._last_trouble = ""
-        self._stop = threading.Event()
+        self._batches: list[Batch] = []
 
     def check(self, model: str) -> None:
         """Ask every server for its models. One that is down is set aside; `BackendError` where one lacks the model."""
@@ -136,54 +131,35 @@ class Endpoints:
                 )
 
     def close(self) -> None:
-        self._stop.set()
+        for batch in list(self._batches):
+            batch.end()
         self._exchange.close()
 
-    def map(self, ask: Callable[[int], Outcome[T]], count: int) -> list[Outcome[T]]:
-        """`ask` of 0 … count - 1 in threads, results in order; the first error that is no item's ends the batch."""
-        stop = self._stop = threading.Event()
-        self._failing_since = None  # what an earlier batch met says nothing about now
-        todo: queue.SimpleQueue[int] = queue.SimpleQueue()
-        done: queue.SimpleQueue[tuple[int, Outcome[T] | BaseException]] = queue.SimpleQueue()
-        for number in range(count):
-            todo.put(number)
-
-        def work() -> None:
-            while not stop.is_set():
-                try:
-                    number = todo.get_nowait()
-                except queue.Empty:
-                    return
-                try:
-                    done.put((number, ask(number)))
-                except ItemError as error:
-                    done.put((number, error))
-                except BaseException as error:  # handed to the caller, who raises it
-                    done.put((-1, error))
-                    return
-
-        # Daemons: a worker that is told to stop does not wait for answers that nobody wants any more.
-        for _ in range(min(count, len(self._endpoints) * self.config.requests_per_endpoint)):
-            threading.Thread(target=work, name="vidcap-request", daemon=True).start()
-        found: dict[int, Outcome[T]] = {}
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Jobs that ask with `post`, as many at a time as the servers take; leaving it gives up what is not done."""
+        batch = Batch(len(self._endpoints) * self.config.requests_per_endpoint, self._forget_trouble)
+        with self._changed:
+            self._batches.append(batch)
         try:
-            while len(found) < count:
-                number, outcome = done.get()
-                if isinstance(outcome, BaseException) and not isinstance(outcome, ItemError):
-                    raise outcome
-                found[number] = outcome
+            with batch:
+                yield batch
         finally:
-            stop.set()
             with self._changed:
+                self._batches.remove(batch)
                 self._changed.notify_all()
-        return [found[number] for number in range(count)]
 
-    def post(self, path: str, payload: Any, *, key: str, seed: int) -> Any:
+    def _forget_trouble(self) -> None:
+        """What earlier requests met says nothing about those that begin after a pause."""
+        with self._changed:
+            self._failing_since = None
+
+    def post(self, path: str, payload: Any, *, key: str, seed: int, stop: threading.Event) -> Any:
         """The JSON answer of some server to `payload`. Raises `ItemError`, `TransientError`, `BackendError`.
 
         `key` names the item in errors; the waits are jittered by `seed`, so that workers do not come back together.
+        They end with `StoppedError` when `stop` is set.
         """
-        stop = self._stop
         failed, first = 0, time.monotonic()
         while True:
             endpoint = self._claim(stop)
@@ -250,7 +226,7 @@ class Endpoints:
         """Wait for a server with a free place and take it. Called with the lock held."""
         while True:
             if stop.is_set():
-                raise _StoppedError
+                raise StoppedError
             now = time.monotonic()
             self._check_outage(now)
             free = [
@@ -335,7 +311,7 @@ class Endpoints:
 
     def _sleep(self, stop: threading.Event, seconds: float) -> None:
         if stop.wait(seconds):
-            raise _StoppedError
+            raise StoppedError
 
     def _key_hint(self) -> str:
         variable = self.config.api_key_env

@@ -10,14 +10,16 @@ import ipaddress
 import json
 import os
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from vidcap.backends.served.plain_http import Connections, NotConnectedError, TooLongError
 from vidcap.errors import BackendError
 
 if TYPE_CHECKING:
@@ -64,7 +66,17 @@ class ExchangeError(Exception):
 class Reply:
     status: int
     headers: Mapping[str, str]
+    """Names in lower case."""
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A server that is reached without TLS and proxies, and what is asked for there."""
+
+    connections: Connections
+    target: str
+    host: str
 
 
 class Exchange:
@@ -80,6 +92,9 @@ class Exchange:
         self._timeout = timeout_seconds
         self._max_bytes = max_bytes
         self._managers: dict[str, urllib3.PoolManager] = {}
+        self._plain: dict[tuple[str, int], Connections] = {}
+        self._ways: dict[str, _Plain | urllib3.PoolManager] = {}
+        self._looking = threading.Lock()
 
     def post(self, url: str, payload: Any) -> Any:
         """The JSON that answers JSON. Raises `ExchangeError`."""
@@ -96,22 +111,65 @@ class Exchange:
         return self._send("GET", url, None, timeout_seconds)
 
     def close(self) -> None:
-        for manager in self._managers.values():
-            manager.clear()
+        with self._looking:
+            for connections in self._plain.values():
+                connections.close()
+            for manager in self._managers.values():
+                manager.clear()
 
     def _send(self, method: str, url: str, body: bytes | None, timeout_seconds: float | None = None) -> Reply:
-        import urllib3
-        from urllib3 import exceptions
-
         limit = self._timeout if timeout_seconds is None else timeout_seconds
-        ends = time.monotonic() + limit
+        way = self._ways.get(url)
+        if way is None:
+            # Of two threads that look for the way at the same time both get the same connections.
+            way = self._ways.setdefault(url, self._way(url))
         headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": "vidcap"}
         if body is not None:
             headers["Content-Type"] = "application/json"
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
+        if isinstance(way, _Plain):
+            return self._send_plain(way, method, headers, body or b"", limit)
+        return self._send_any(way, method, url, headers, body, limit)
+
+    def _send_plain(self, way: _Plain, method: str, headers: Mapping[str, str], body: bytes, limit: float) -> Reply:
+        lines = [f"{method} {way.target} HTTP/1.1", f"Host: {way.host}", *map(": ".join, headers.items())]
+        if method == "POST":
+            lines.append(f"Content-Length: {len(body)}")
+        request = "\r\n".join([*lines, "\r\n"]).encode("ascii") + body
         try:
-            response = self._manager(url).request(
+            status, found, data = way.connections.ask(
+                request,
+                connect_seconds=min(CONNECT_SECONDS, limit),
+                seconds=limit,
+                max_bytes=self._max_bytes,
+            )
+        except TimeoutError:
+            raise ExchangeError(Fault.SLOW, f"no answer within {limit:g} s") from None
+        except NotConnectedError as error:
+            raise ExchangeError(Fault.DOWN, self._words(f"no connection: {error}")) from None
+        except TooLongError:
+            raise self._too_long() from None
+        except OSError as error:
+            raise ExchangeError(Fault.BROKEN, self._words(f"the connection broke: {error.strerror or error}")) from None
+        return Reply(status, found, data)
+
+    def _send_any(
+        self,
+        manager: urllib3.PoolManager,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: bytes | None,
+        limit: float,
+    ) -> Reply:
+        """Over TLS or through a proxy."""
+        import urllib3
+        from urllib3 import exceptions
+
+        ends = time.monotonic() + limit
+        try:
+            response = manager.request(
                 method,
                 url,
                 body=body,
@@ -135,7 +193,7 @@ class Exchange:
             raise ExchangeError(Fault.DOWN, self._words(f"no trusted connection: {_cause(error)}")) from None
         except (exceptions.HTTPError, OSError) as error:
             raise ExchangeError(Fault.BROKEN, self._words(f"the connection broke: {_cause(error)}")) from None
-        return Reply(response.status, response.headers, data)
+        return Reply(response.status, {name.lower(): value for name, value in response.headers.items()}, data)
 
     def _read(self, response: urllib3.BaseHTTPResponse, ends: float) -> bytes:
         """The whole body as it was sent; a server that drips byte by byte is cut off at the same time as a mute one."""
@@ -143,21 +201,37 @@ class Exchange:
         while chunk := response.read1(CHUNK_BYTES, decode_content=False):
             size += len(chunk)
             if size > self._max_bytes:
-                raise ExchangeError(Fault.HUGE, f"the answer is longer than {self._max_bytes} bytes")
+                raise self._too_long()
             if time.monotonic() > ends:
                 raise ExchangeError(Fault.SLOW, "the answer did not end in time")
             chunks.append(chunk)
         return b"".join(chunks)
 
-    def _manager(self, url: str) -> urllib3.PoolManager:
+    def _too_long(self) -> ExchangeError:
+        return ExchangeError(Fault.HUGE, f"the answer is longer than {self._max_bytes} bytes")
+
+    def _way(self, url: str) -> _Plain | urllib3.PoolManager:
+        """How an address is reached: taking it apart each time would cost more than asking."""
         import urllib3
 
-        proxy = _proxy(url)
-        if proxy not in self._managers:
-            made = urllib3.ProxyManager(proxy, maxsize=self._connections) if proxy else None
-            # `setdefault`: of two threads that make one at the same time both use the same.
-            self._managers.setdefault(proxy, made or urllib3.PoolManager(maxsize=self._connections))
-        return self._managers[proxy]
+        proxy, parts = _proxy(url), urlsplit(url)
+        try:
+            named = parts.netloc.encode("idna").decode()
+        except UnicodeError:
+            raise ExchangeError(Fault.DOWN, "no connection: the host has no proper name") from None
+        with self._looking:
+            if parts.scheme != "http" or proxy:
+                if proxy not in self._managers:
+                    size = self._connections
+                    made = urllib3.ProxyManager(proxy, maxsize=size) if proxy else urllib3.PoolManager(maxsize=size)
+                    self._managers[proxy] = made
+                return self._managers[proxy]
+            host, port = parts.hostname or "", parts.port or 80
+            if (host, port) not in self._plain:
+                self._plain[host, port] = Connections(host, port, keep=self._connections)
+            # Whatever characters an address holds, its request stays one line.
+            target = quote(parts.path or "/", safe="/%:@!$&'()*+,;=~-._")
+            return _Plain(self._plain[host, port], target, named)
 
     def _problem(self, reply: Reply) -> ExchangeError:
         status = reply.status
@@ -215,11 +289,11 @@ def _loopback(host: str) -> bool:
 
 def _wait(headers: Mapping[str, str]) -> float | None:
     """Seconds of `Retry-After`; a date is taken relative to the server's own clock."""
-    value = headers.get("Retry-After", "").strip()
+    value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdecimal():
         return float(value[:9])
     try:
-        later = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("Date", ""))
+        later = parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))
     except (TypeError, ValueError):
         return None
     return max(0.0, later.total_seconds())

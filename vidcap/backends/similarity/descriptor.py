@@ -60,6 +60,10 @@ class Backend:
 def _embed(clip: ClipView) -> Outcome[Float32]:
     if not clip.frames:
         return ItemError("score.failed", "the clip has no frames to look at")
-    seen = measure_picture(share_of(clip.frames, 1), share_of(clip.times, 1))
+    try:
+        frames = share_of(clip.frames, 1)  # decodes them: one that is no picture must not fail the clips beside it
+    except ItemError as error:
+        return error
+    seen = measure_picture(frames, share_of(clip.times, 1))
     heard = measure_audio(clip.audio, has_audio=clip.has_audio, parity=1)
     return np.concatenate([seen, heard])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import importlib.metadata
 import re
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from pydantic import Field
 
 from vidcap.backends import voice_activity
-from vidcap.backends.roles import BackendConfig, Float32, Outcome
+from vidcap.backends.roles import BackendConfig, Float32, Outcome, Sound
 from vidcap.errors import BackendError
 from vidcap.records import Transcript, Word
 
@@ -37,8 +37,12 @@ class Backend:
     class Config(BackendConfig):
         max_piece_seconds: float = Field(default=20.0, ge=5.0, le=30.0)
         """Sound without a pause is cut to pieces of this length at its quietest points."""
+        passes: Literal[1, 2] = 2
+        """1: no second search over the words that the first has found. A third less CPU time and some more errors: 0.03
+        instead of 0.00 of the words of ten synthesised sentences are wrong."""
 
     embedded: ClassVar[bool] = True
+    in_windows: ClassVar[bool] = True
     languages: ClassVar[frozenset[str]] = frozenset({"en"})
 
     def __init__(self, config: Config) -> None:
@@ -56,18 +60,19 @@ class Backend:
             from pocketsphinx import Decoder
         except ImportError as error:
             raise BackendError("the recogniser `pocketsphinx` is not installed", hint="install pocketsphinx") from error
+        settings = {**SEARCH, "fwdflat": self.config.passes == 2}
         try:
             # Means over the whole piece ("batch") instead of a running estimate that remembers what came before.
-            self._decoder = Decoder(samprate=voice_activity.SAMPLE_RATE, cmn="batch", loglevel="FATAL", **SEARCH)
+            self._decoder = Decoder(samprate=voice_activity.SAMPLE_RATE, cmn="batch", loglevel="FATAL", **settings)
         except (RuntimeError, ValueError) as error:
             raise BackendError(f"pocketsphinx: `{error}`", hint="reinstall it, its model may be missing") from error
 
-    def transcribe(self, audios: Sequence[Float32], *, seeds: Sequence[int]) -> list[Outcome[Transcript]]:
+    def transcribe(self, audios: Sequence[Sound], *, seeds: Sequence[int]) -> list[Outcome[Transcript]]:
         """As the role says; the seeds are not used."""
         self.load("cpu")
         return [self._transcribe(audio) for audio in audios]
 
-    def _transcribe(self, audio: Float32) -> Transcript:
+    def _transcribe(self, audio: Sound) -> Transcript:
         words: list[Word] = []
         for first, end in voice_activity.pieces(audio, max_seconds=self.config.max_piece_seconds):
             words += self._recognise(audio[first:end], first / voice_activity.SAMPLE_RATE)

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from pydantic import Field
 
-from vidcap.backends.roles import Float32, Outcome
+from vidcap.backends.roles import Float32, Outcome, Sound
 from vidcap.backends.weights import whisper_weights
 from vidcap.backends.whisper_hearing import (
     FORGET_ABOVE,
@@ -65,6 +65,7 @@ class Backend:
 
     embedded: ClassVar[bool] = False
     extra: ClassVar[str] = "whisper"
+    in_windows: ClassVar[bool] = True
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -99,7 +100,7 @@ class Backend:
         model.decode = self._decode
         self._model = model.to(place)
 
-    def transcribe(self, audios: Sequence[Float32], *, seeds: Sequence[int]) -> list[Outcome[Transcript]]:
+    def transcribe(self, audios: Sequence[Sound], *, seeds: Sequence[int]) -> list[Outcome[Transcript]]:
         """As the role says; a seed counts where a temperature above 0 is reached.
 
         Raises `TransientError` where not even greedy decoding fits into the memory that is free.
@@ -114,7 +115,7 @@ class Backend:
                 found.append(error)
         return found
 
-    def _transcribe(self, audio: Float32, seed: int) -> Transcript:
+    def _transcribe(self, audio: Sound, seed: int) -> Transcript:
         chunks = stretches(audio, self.config)
         if not chunks:
             return Transcript()
@@ -132,7 +133,7 @@ class Backend:
         known = probability >= self.config.min_language_probability
         return transcript(heard, OURS.get(language, language) if known else "")
 
-    def _language(self, audio: Float32, chunks: Sequence[tuple[int, int]]) -> tuple[str, float]:
+    def _language(self, audio: Sound, chunks: Sequence[tuple[int, int]]) -> tuple[str, float]:
         """Whisper's code and its probability: as asked for, or detected on the first 30 s of speech."""
         if self.config.language is not None:
             return THEIRS.get(self.config.language, self.config.language), 1.0
