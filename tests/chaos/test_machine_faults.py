@@ -71,14 +71,15 @@ def test_a_disk_that_is_full_for_one_clip(
     """Then there is space again: the part is packed again at once, and nobody has to do anything."""
     chaos.output = small_disk / "run"
     filler = str(small_disk / "filler")
-    target = "vidcap.media.cut:Cutter.cut"
+    again = 4  # two parts up to selection, the first to pack, and the same once more: a clip is cut in memory
     chaos.schedule(
         [
-            Fault("call", "fill", nth=2, target=target, value=[filler, left]),
-            Fault("call", "remove", nth=3, target=target, value=filler),
+            Fault("call", "fill", nth=2, target="vidcap.media.cut:Cutter.cut", value=[filler, left]),
+            Fault("call", "remove", nth=again, target="vidcap.runners.inline:InlineRunner.submit", value=filler),
         ]
     )
     found = chaos.survive(INLINE)
+    assert "no space left on device" in found.said
     assert found.report["clips"]["quarantined"] == 0, found.report["reasons"]
     assert found.codes == [0]
     same(found.digests, undisturbed)

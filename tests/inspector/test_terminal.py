@@ -148,3 +148,11 @@ def test_extract_writes_whole_files(tmp_path: Path) -> None:
     assert written[0].read_bytes() == tar.read_bytes()[1:2_500_001]
     assert written[1].read_bytes() == b"de"
     assert len(list((tmp_path / "out").iterdir())) == 2
+
+
+def test_a_sample_of_a_pipeline_without_captions_says_so_once() -> None:
+    bare = record(captions=dict.fromkeys(("v", "a", "s", "av", "avs"), ""), provenance={"stages": '{"pack": 2}'})
+    out = shown(bare)
+    assert "captions" in out and "none" in out
+    assert "measured, not understood" not in out
+    assert "measured, not understood" in shown(record())

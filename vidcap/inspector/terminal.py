@@ -76,7 +76,10 @@ def _lines(sample: RawSample, record: SampleJson, full: bool) -> list[tuple[str,
         ("audio", sound, ""),
     ]
     captions = record.captions.model_dump()
-    for kind in CAPTION_KINDS:
+    captioned = any(captions.values())
+    if not captioned:
+        lines.append(("captions", "none", "dim"))
+    for kind in CAPTION_KINDS if captioned else ():
         score = getattr(record.scores, f"similarity_{kind}")
         label = f"{kind}{' *' if kind == record.primary else ''}"
         scored = "" if score == MISSING else f"  [{score:.4f}]"
@@ -87,7 +90,7 @@ def _lines(sample: RawSample, record: SampleJson, full: bool) -> list[tuple[str,
     lines.append(("motion", "not measured" if motion == MISSING else f"{motion:.3f}", ""))
     if full:
         lines += _origin(sample, record)
-    elif record.provenance.embedded:
+    elif record.provenance.embedded and captioned:
         lines.append(("note", "captions by embedded backends: measured, not understood", "dim"))
     return lines
 
