@@ -46,7 +46,7 @@ DECODE = (
 )
 OFFLINE = {"HF_HUB_OFFLINE": "1", "WANDB_MODE": "disabled", "DO_NOT_TRACK": "1"}
 PRESETS = [
-    "Encoders: ours libx264 veryfast crf 20 where it encodes; video2dataset `exact` and Data-Juicer libx264 medium "
+    "Encoders: ours libx264 superfast crf 20 where it encodes; video2dataset `exact` and Data-Juicer libx264 medium "
     "crf 23 (ffmpeg's default); PySceneDetect libx264 veryfast crf 22.",
     "Detectors: ours `fast`; video2dataset and Data-Juicer ContentDetector(27). Ours and video2dataset keep shots of "
     "2 to 30 s; Data-Juicer and PySceneDetect keep all.",
@@ -139,8 +139,11 @@ def main() -> None:
         wanted = asked.only.split(",")
         found = {title: case for title, case in cases(asked.peers).items() if any(part in title for part in wanted)}
         runs = {title: _measured(case, videos, work / f"out-{at}") for at, (title, case) in enumerate(found.items())}
-        for title, costs in in_turns(runs, asked.turns).items():
+        once = [title for title in runs if any(part in title for part in asked.once.split(",") if part)]
+        for title, costs in in_turns({t: run for t, run in runs.items() if t not in once}, asked.turns).items():
             found[title].costs = costs
+        for title in once:
+            found[title].costs = in_turns({title: runs[title]}, 1)[title]
         readers = asked.peers / "readers" if asked.peers else None
         for at, (title, case) in enumerate(found.items()):
             print(f"start-up and errors: {title}", file=sys.stderr, flush=True)
@@ -149,7 +152,7 @@ def main() -> None:
                 out = work / f"out-{at}"
                 clips = case.clips(videos, out, out / "unpacked")
                 case.errors = split_errors.measured(clips, readers)
-        _write(name, videos, found)
+        _write(name, videos, found, [f"Once only: {', '.join(once)}."] if once else [])
 
 
 def _measured(case: Case, videos: Sequence[Path], out: Path) -> Callable[[], Cost]:
@@ -169,7 +172,7 @@ def _videos(asked: argparse.Namespace, corpus: Path) -> tuple[str, list[Path]]:
     return "split-folder", [path for path in files if path.suffix.lower() in split_corpus.SUFFIXES]
 
 
-def _write(name: str, videos: Sequence[Path], found: dict[str, Case]) -> None:
+def _write(name: str, videos: Sequence[Path], found: dict[str, Case], more: list[str]) -> None:
     base = median(found[FLOOR].costs).cpu if FLOOR in found else 0.0
     rows: list[list[str | float]] = []
     for title, case in found.items():
@@ -181,7 +184,7 @@ def _write(name: str, videos: Sequence[Path], found: dict[str, Case]) -> None:
     columns += ["clips", "s of video", "off", "worst s", "counted otherwise", "cuts"]
     size = sum(path.stat().st_size for path in videos) / 1e6
     what = f"{len(videos)} videos, {size:.0f} MB."
-    write_table(name, columns, rows, about=[what, *PRESETS], libraries=versions("av", "opencv-python-headless"))
+    write_table(name, columns, rows, about=[what, *PRESETS, *more], libraries=versions("av", "opencv-python-headless"))
 
 
 def _told(errors: Errors | None) -> list[str | float]:
@@ -203,6 +206,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--as-it-is", action="store_true", help="split that folder's files themselves")
     parser.add_argument("--corpus", type=Path, help="keep the films here, and take those that are there")
     parser.add_argument("--only", default="", help="only cases with one of these, comma-separated, in their title")
+    parser.add_argument("--once", default="", help="cases that run once only, because they take minutes; as `--only`")
     asked = parser.parse_args()
     for name in ("peers", "videos", "corpus"):
         path = getattr(asked, name)
