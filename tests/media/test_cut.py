@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,18 +14,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from known_sources import SIZE, Known, by_kind, decoded
 from media_factory import read_barcode, render
 
 from vidcap.errors import MediaError
-from vidcap.media.checking import alignment, check_copy, check_reencode, check_times
+from vidcap.media.alignment import alignment
+from vidcap.media.checking import check_copy, check_reencode, check_times
 from vidcap.media.cut import CutOptions, Cutter, copyable, cut_clip
-from vidcap.media.decode import DecodeOptions, decode_source
-from vidcap.media.facts import SourceFacts
 from vidcap.media.frames import SourceTables
 from vidcap.media.hybrid import LEAST
 from vidcap.media.snap import copy_run, snap
 
-SIZE = (192, 108)
 FRAMES = 72
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -51,24 +49,11 @@ KINDS: dict[str, dict[str, Any]] = {
 
 HDR = "log-level=none:colorprim=bt2020:transfer=smpte2084:colormatrix=bt2020nc"
 
-Known = tuple[Path, SourceTables, SourceFacts]
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Known]:
     """A rendered and decoded source of one of the kinds, or of the arguments given."""
-    folder = tmp_path_factory.mktemp("sources")
-
-    @cache
-    def make(kind: str) -> Known:
-        return decoded(render(folder / kind, **{"frames": FRAMES, "size": SIZE, "container": "mp4", **KINDS[kind]}))
-
-    return make
-
-
-def decoded(path: Path) -> Known:
-    found = decode_source(str(path), path.with_name(f"{path.name}.evidence"), DecodeOptions())
-    return path, found.tables, found.facts
+    return by_kind(tmp_path_factory.mktemp("sources"), KINDS, FRAMES)
 
 
 def shown_by_pyav(path: Path) -> tuple[int, list[int], list[Fraction]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from media_factory import read_barcode, render
+from known_sources import Known, by_kind
+from media_factory import read_barcode
 
 from vidcap.errors import MediaError
 from vidcap.media.checking import check_edit_list
 from vidcap.media.cut import CutOptions, cut_clip
-from vidcap.media.decode import DecodeOptions, decode_source
 from vidcap.media.edit_list import hiding
-from vidcap.media.facts import SourceFacts
-from vidcap.media.frames import SourceTables
 from vidcap.media.snap import Order
 
 FRAMES = 80
@@ -39,20 +36,10 @@ KINDS: dict[str, dict[str, Any]] = {
 }
 HIDING = CutOptions(method="edit_list", video="keep", max_hidden_bytes=1.0)
 
-Known = tuple[Path, SourceTables, SourceFacts]
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Known]:
-    folder = tmp_path_factory.mktemp("sources")
-
-    @cache
-    def make(kind: str) -> Known:
-        path = render(folder / kind, **{"frames": FRAMES, "size": (192, 108), "container": "mp4", **KINDS[kind]})
-        found = decode_source(str(path), path.with_name(f"{path.name}.evidence"), DecodeOptions())
-        return path, found.tables, found.facts
-
-    return make
+    return by_kind(tmp_path_factory.mktemp("sources"), KINDS, FRAMES)
 
 
 def shown(path: Path) -> tuple[list[int], list[Any], list[bytes]]:

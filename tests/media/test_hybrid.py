@@ -6,7 +6,6 @@ import itertools
 import shutil
 from collections.abc import Callable
 from fractions import Fraction
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,21 +15,18 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from known_sources import SIZE, Known, by_kind, decoded
 from media_factory import read_barcode, render
 
 from vidcap.errors import MediaError
 from vidcap.media import h264
 from vidcap.media.checking import check_hybrid
 from vidcap.media.cut import CutOptions, CutResult, Cutter, cut_clip
-from vidcap.media.decode import DecodeOptions, decode_source
-from vidcap.media.facts import SourceFacts
-from vidcap.media.frames import SourceTables
 from vidcap.media.hybrid import LEAST
 from vidcap.media.program_encoding import Encoding
 from vidcap.media.snap import Order
 from vidcap.media.thumbnails import Thumbnailer
 
-SIZE = (192, 108)
 FRAMES = 96
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -47,23 +43,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "slow": {"fps": Fraction(24000, 1001)},
 }
 
-Known = tuple[Path, SourceTables, SourceFacts]
-
-
-def decoded(path: Path) -> Known:
-    found = decode_source(str(path), path.with_name(f"{path.name}.evidence"), DecodeOptions())
-    return path, found.tables, found.facts
-
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Known]:
-    folder = tmp_path_factory.mktemp("sources")
-
-    @cache
-    def make(kind: str) -> Known:
-        return decoded(render(folder / kind, **{"frames": FRAMES, "size": SIZE, "container": "mp4", **KINDS[kind]}))
-
-    return make
+    return by_kind(tmp_path_factory.mktemp("sources"), KINDS, FRAMES)
 
 
 def planes(path: Path, threads: int = 1) -> list[bytes]:

@@ -11,15 +11,13 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 
+from vidcap.backends.audible import SHORTEST, SILENT_PEAK
 from vidcap.captioner_training.wavcaps import CaptionedSound, LeftOut
 from vidcap.errors import MediaError
 from vidcap.media.audio import SAMPLE_RATE
 from vidcap.media.sound_file import read_sound
 from vidcap.seeds import seed_of
 
-SILENT_PEAK = 10 ** (-60 / 20)
-SHORTEST = 400
-"""Samples: what is shorter has no spectrum."""
 LONGEST_SECONDS = 600.0
 """No more of a file is decoded: FreeSound has recordings of hours, whose captions tell of how they begin."""
 

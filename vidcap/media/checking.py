@@ -22,18 +22,6 @@ from vidcap.media.thumbnails import Thumbnailer, hashes
 Check = Literal["exact", "aligned", "indistinct"]
 Thumbnails = npt.NDArray[np.uint8]
 
-__all__ = [
-    "Check",
-    "alignment",
-    "check_copy",
-    "check_edit_list",
-    "check_hybrid",
-    "check_reencode",
-    "check_times",
-    "frames_to_compare",
-    "rate_of",
-]
-
 _LEAST, _CHANGES = 12, 8
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from vidcap.media.frames import NO_TIME, FrameTable, Int64, SourceTables
-from vidcap.media.h264 import starts_clean as starts_clean
+from vidcap.media.h264 import starts_clean
 from vidcap.media.mp4 import ClipFile
 from vidcap.media.source import SourceReader
 
@@ -20,14 +20,18 @@ class NotCopyableError(Exception):
     """The bytes say that a decoder cannot start here, or would need more than the packets hold."""
 
 
+def begins_clean(packet: Any, context: Any) -> bool:
+    """Whether a decoder of the stream `context` needs nothing from before this key packet, as far as its bytes tell."""
+    return context.codec.canonical_name != "h264" or starts_clean(bytes(packet), context.extradata)
+
+
 def copyable_packets(source: SourceReader, run: range, *, clean: bool = True) -> list[Any]:
     """The packets of `run`. Raises `NotCopyableError` where they cannot stand alone.
 
     `clean` false also lets them begin with a key packet that pictures after it may reach past.
     """
     packets = source.packets(run)
-    context = source.video.codec_context
-    if clean and context.codec.canonical_name == "h264" and not starts_clean(bytes(packets[0]), context.extradata):
+    if clean and not begins_clean(packets[0], source.video.codec_context):
         raise NotCopyableError("the key packet is a recovery point, not a clean start")
     if any(packet.has_sidedata("new_extradata") for packet in packets):
         raise NotCopyableError("the stream's parameters change within the span")

@@ -24,11 +24,10 @@ from vidcap.media.checking import (
 )
 from vidcap.media.clip_sound import Sound, add_sound
 from vidcap.media.clip_space import discard
-from vidcap.media.copying import MP4_CODECS, NotCopyableError, copy_video, copyable_packets, write_copy
+from vidcap.media.copying import MP4_CODECS, NotCopyableError, begins_clean, copy_video, copyable_packets, write_copy
 from vidcap.media.edit_list import Hiding, hiding, shorten
 from vidcap.media.facts import MediaFacts, SourceFacts
 from vidcap.media.frames import SourceTables
-from vidcap.media.h264 import starts_clean
 from vidcap.media.hybrid import LEAST, encodes, write_hybrid
 from vidcap.media.mp4 import ClipFile
 from vidcap.media.program_encoding import Encoding
@@ -184,8 +183,7 @@ class Cutter:
     def _hide(self, plan: Hiding, first: int, last: int, out_path: Path) -> CutResult:
         table = self.tables.frames
         packets = copyable_packets(self._source, plan.run, clean=False)
-        extradata = self._source.video.codec_context.extradata
-        clean = self.facts.video_codec != "h264" or starts_clean(bytes(packets[0]), extradata)
+        clean = begins_clean(packets[0], self._source.video.codec_context)
         with ClipFile(out_path, table.time_base) as out:
             write_copy(self._source, packets, plan.run, first, last, out)
             sound = self._sound(first, last, out)

@@ -20,7 +20,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 
 from vidcap.errors import ConfigError
-from vidcap.media.copying import starts_clean
+from vidcap.media.copying import begins_clean
 from vidcap.media.ffmpeg_program import ProgramError, Run, check_listed, library, program
 from vidcap.media.frames import NO_TIME, Int64, PacketIndex
 from vidcap.media.probe import CONTAINERS, open_media, video_stream
@@ -100,7 +100,7 @@ def first_picture(path: str, max_pixels: int) -> VideoFrame:
 
 def check_key_packet(packet: Any, context: Any) -> None:
     """Raises `NotInStepError` where decoders need what stands before a key packet to say whether its frame is one."""
-    if context.codec.canonical_name == "h264" and not starts_clean(bytes(packet), context.extradata):
+    if not begins_clean(packet, context):
         raise NotInStepError("it has key packets that are no clean starts")
 
 

@@ -8,14 +8,12 @@ import av
 import av.error
 import numpy as np
 
+from vidcap.backends.audible import SILENT_PEAK
 from vidcap.store import is_of_the_machine
-
-SILENCE = 10 ** (-60 / 20)
-"""Peak (of full scale) up to which a clip is silent: −60 dBFS."""
 
 
 def is_silent(path: Path) -> bool:
-    """Whether nothing in the clip's audio track rises above `SILENCE`; true where it has none.
+    """Whether nothing in the clip's audio track rises above `SILENT_PEAK`; true where it has none.
 
     Decodes up to the first sample that does, which is mostly the first packet. Sound that cannot be decoded is silent.
     """
@@ -26,7 +24,7 @@ def is_silent(path: Path) -> bool:
         try:
             for frame in clip.decode(audio=0):
                 for block in resampler.resample(frame):
-                    if np.abs(block.to_ndarray()).max(initial=0.0) > SILENCE:
+                    if np.abs(block.to_ndarray()).max(initial=0.0) > SILENT_PEAK:
                         return False
         except av.error.FFmpegError as error:
             if is_of_the_machine(error):

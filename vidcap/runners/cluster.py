@@ -186,14 +186,12 @@ class DaskRunner:
         results: list[Result] = []
         with contextlib.suppress(queue.Empty):
             results += self._told(self._news.get(timeout=seconds))
+        ended: list[str] = []
         if not results or self._pace.looks():
             # Everything but success is found by looking; what ended well has been told before its future says so.
             ended = [token for token, running in self._running.items() if running.future.status != "pending"]
-            results += self._drained()
-            results += [self._result(self._running.pop(token)) for token in ended if token in self._running]
-        else:
-            results += self._drained()
-        return results
+        results += self._drained()
+        return results + [self._result(self._running.pop(token)) for token in ended if token in self._running]
 
     def _drained(self) -> list[Result]:
         results: list[Result] = []

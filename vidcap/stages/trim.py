@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from vidcap.backends.audible import SILENT_PEAK
 from vidcap.media.checking import rate_of
 from vidcap.media.cut import copyable
 from vidcap.media.evidence import Evidence
@@ -16,7 +17,6 @@ from vidcap.media.frames import FrameTable
 from vidcap.media.hybrid import LEAST
 from vidcap.media.motion import Motion, measure
 from vidcap.media.reencoding import upright_size
-from vidcap.media.silence import SILENCE
 from vidcap.media.snap import Span, snap, snap_end
 from vidcap.records import StageResult, Verdict
 from vidcap.seeds import seed_of
@@ -167,7 +167,7 @@ def _facts(evidence: Evidence, span: Span) -> tuple[dict[str, Any], Motion]:
         "fps": f"{rate.numerator}/{rate.denominator}",
         "vfr": part.vfr,
         "has_audio": evidence.facts.has_audio,
-        "silent": evidence.sound(first, last).peak() <= SILENCE if evidence.has_sound else None,
+        "silent": evidence.sound(first, last).peak() <= SILENT_PEAK if evidence.has_sound else None,
         "corrupt_frames": int(table.corrupt[inside].sum()),
         "motion_mean": motion.mean,
         "motion_p95": motion.p95,

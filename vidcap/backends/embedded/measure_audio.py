@@ -13,6 +13,7 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from vidcap.backends.audible import SILENT_PEAK
 from vidcap.backends.embedded.sound_weights import MEAN, MUSIC, SCALE, SPEECH
 from vidcap.backends.embedded.texture_weights import PERCUSSIVE, TONAL
 
@@ -26,8 +27,6 @@ FRAME = 1024
 """Samples per analysis frame: 64 ms, bins of 15.6 Hz."""
 HOP = 256
 BANDS = 24
-SILENT_PEAK_DBFS = -60.0
-"""At or below this peak there is nothing to hear (formats: an audio caption needs a louder one)."""
 FLOOR_DB = -100.0
 
 AUDIO_FIELDS = (
@@ -86,7 +85,7 @@ def measure_audio(audio: Float32, *, has_audio: bool, parity: int) -> Float32:
     """The vector of `AUDIO_FIELDS`. `audio`: 16 kHz mono in [-1, 1]. Inaudible sound has `audible` 0 and floors."""
     windows = windows_of(np.nan_to_num(audio), parity)
     peak = float(np.abs(windows).max()) if has_audio and windows.size else 0.0
-    if peak <= 10 ** (SILENT_PEAK_DBFS / 20):
+    if peak <= SILENT_PEAK:
         unheard = [0, len(windows) / 2, FLOOR_DB, 0, 0, 0, 0, 0, 1, np.nan, *[-10] * 4, *[np.nan] * 6]
         return np.asarray(unheard, np.float32)
     levels = _decibels(np.sqrt(np.mean(np.square(windows, dtype=np.float64), axis=1)))
