@@ -16,8 +16,9 @@ import numpy.typing as npt
 from vidcap.errors import MediaError
 from vidcap.media.alignment import MISFIT, alignment
 from vidcap.media.frames import FrameTable
+from vidcap.media.opening import UNSMOOTHED
 from vidcap.media.snap import Inner
-from vidcap.media.thumbnails import Thumbnailer, hashes
+from vidcap.media.thumbnails import Thumbnailer, resembles
 
 Check = Literal["exact", "aligned", "indistinct"]
 Thumbnails = npt.NDArray[np.uint8]
@@ -61,7 +62,8 @@ class _Opened:
 @contextmanager
 def _opened(path: Path) -> Iterator[_Opened]:
     with av.open(str(path)) as clip:
-        clip.streams.video[0].codec_context.thread_count = 1
+        context = clip.streams.video[0].codec_context
+        context.thread_count, context.options = 1, UNSMOOTHED
         yield _Opened(clip)
 
 
@@ -95,7 +97,7 @@ def _check_times(clip: _Opened, table: FrameTable, first: int, last: int, *, hid
 
 
 def check_copy(path: Path, table: FrameTable, first: int, last: int, *, to_the_end: bool) -> Check:
-    """ "exact": times and count agree, and the first frame's thumbnail hashes as in the decode pass.
+    """ "exact": times and count agree, and the first frame's thumbnail is that of the decode pass, as its hash tells.
 
     `to_the_end` decodes up to the last frame and compares it too: some ten times the cost of the copy itself.
     """
@@ -151,7 +153,7 @@ def check_hybrid(
 ) -> Check:
     """Times and count agree, both edges fit what was encoded best without a shift, and the copy begins and ends right.
 
-    `inner` are the frames that were copied; the first and the last frame of the copy hash as in the decode pass.
+    `inner` are the frames that were copied; the first and the last frame of the copy look as in the decode pass.
     `to_the_end` every frame of the copy is decoded and compared.
     """
     with _opened(path) as clip:
@@ -182,7 +184,7 @@ def frames_to_compare(table: FrameTable, first: int, last: int) -> int:
 
 def _same(pictures: Iterable[Any], table: FrameTable, index: int, which: str) -> None:
     picture = next(iter(pictures), None)
-    if picture is None or hashes(Thumbnailer()(picture)[None])[0] != table.hash[index]:
+    if picture is None or not resembles(Thumbnailer()(picture), table.hash[index]):
         raise _mismatch(f"the {which} frame is not frame {index}")
 
 

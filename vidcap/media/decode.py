@@ -25,7 +25,7 @@ from vidcap.media.evidence import FACTS, THUMBNAILS
 from vidcap.media.facts import SourceFacts
 from vidcap.media.frames import FrameTable, SourceTables
 from vidcap.media.growing import GrowingTables
-from vidcap.media.opening import SourceFile
+from vidcap.media.opening import UNSMOOTHED, SourceFile
 from vidcap.media.probe import MediaFacts, audio_stream, facts_of, video_stream
 from vidcap.media.program_decoding import (
     EXACT,
@@ -54,9 +54,9 @@ class DecodeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     through: Literal["pyav", "ffmpeg"] = "pyav"
-    """`ffmpeg`: pictures come through the ffmpeg program, which must be installed. The evidence is the same."""
+    """`ffmpeg`: pictures come through the ffmpeg program, which must be installed. In software the evidence is the same."""
     hwaccel: Hwaccel = "none"
-    """`cuda`: the program decodes on an Nvidia card (NVDEC) what the card can decode."""
+    """`cuda`: the program decodes on an Nvidia card (NVDEC) what the card can decode, block edges smoothed (ADR 0021)."""
     threads: int = Field(default=1, ge=1, le=64)
     frames_per_second: float = Field(default=2.0, gt=0, le=60)
     frame_height: int = Field(default=336, ge=16, le=4320)
@@ -202,7 +202,7 @@ class _Pass:
         self._check_size(context.width, context.height, declared=True)
         context.thread_count = self.threads
         context.thread_type = "FRAME"
-        context.options = {"max_pixels": str(self.options.max_pixels)}
+        context.options = {"max_pixels": str(self.options.max_pixels), **UNSMOOTHED}
         self.base = video.time_base or self.base
         rate = video.guessed_rate or video.average_rate or Fraction(25)
         self.clock = FrameClock(round(1 / (rate * self.base)) if rate > 0 else 1, round(1 / self.base))

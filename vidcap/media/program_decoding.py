@@ -23,6 +23,7 @@ from vidcap.errors import ConfigError
 from vidcap.media.copying import begins_clean
 from vidcap.media.ffmpeg_program import ProgramError, Run, check_listed, library, program
 from vidcap.media.frames import NO_TIME, Int64, PacketIndex
+from vidcap.media.opening import UNSMOOTHED
 from vidcap.media.probe import CONTAINERS, open_media, video_stream
 from vidcap.media.thumbnails import Thumbnailer
 
@@ -183,6 +184,7 @@ def _output(
         "max_pixels": max_pixels,
         "threads": threads,
         "noautorotate": None,
+        **UNSMOOTHED,
     }
     if hwaccel != "none":
         given["hwaccel"] = hwaccel

@@ -18,7 +18,7 @@ from vidcap.errors import MediaError
 from vidcap.media.frames import NO_TIME, SourceTables
 from vidcap.media.probe import audio_stream, open_media, video_stream
 from vidcap.media.snap import Order
-from vidcap.media.thumbnails import Thumbnailer, hashes
+from vidcap.media.thumbnails import Thumbnailer, resembles
 
 _SLACK = Fraction(1, 2)
 """Seconds of sound to seek ahead of what is wanted: containers land on packets, not on samples."""
@@ -42,7 +42,7 @@ class SourceReader:
     """One source, opened once. Every method may be called in any order; near-by spans in order seek least.
 
     What is read is compared with the tables, packet by packet or thumbnail by thumbnail; where it differs a method
-    raises `MediaError("source.changed")`. Only where a file cannot even be rewound is it opened again.
+    raises `MediaError("source.changed")`. It is opened again only where seeking leads nowhere.
     """
 
     def __init__(self, path: str, tables: SourceTables) -> None:
@@ -95,27 +95,33 @@ class SourceReader:
         hash and come with their thumbnail. Raises `OutOfStepError` where seeking did not lead to the same frames: ask
         again with `from_start`.
         """
+        try:
+            yield from self._in_step(first, last, from_start, compared)
+        except OutOfStepError as error:
+            if from_start:
+                raise MediaError("source.changed", f"{error} is not as the decode pass saw it") from error
+            raise
+
+    def _in_step(
+        self, first: int, last: int, from_start: bool, compared: int
+    ) -> Iterator[tuple[int, Any, Thumbnail | None]]:
         table, thumbnail = self.tables.frames, Thumbnailer()
         wanted = first
-        for index, frame in self._from_start(last) if from_start else self._from_key(first, last):
+        for index, frame in self._from_start() if from_start else self._from_key(first, last):
             if index < first:
                 continue
             seen = None
             good = index == wanted
             if good and (index - first < max(1, compared) or index == last or index % _EVERY == 0 or frame.is_corrupt):
                 seen = thumbnail(frame)
-                good = bool(hashes(seen[None])[0] == table.hash[index])
+                good = resembles(seen, table.hash[index])
             if not good:
-                if from_start:
-                    raise MediaError("source.changed", f"frame {wanted} does not decode as it did")
                 raise OutOfStepError(f"frame {wanted}")
             yield index, frame, seen
             if index == last:
                 return
             wanted += 1
-        if from_start:
-            raise MediaError("source.changed", f"the source ends before frame {wanted}")
-        raise OutOfStepError(f"frame {wanted}")
+        raise OutOfStepError(f"the end, before frame {wanted},")
 
     def audio_packets(self, start: Fraction, end: Fraction) -> list[Any]:
         """Packets of the first audio stream that overlap [start, end) in the container's seconds, and one before."""
@@ -233,22 +239,10 @@ class SourceReader:
             return None
         return None
 
-    def _from_start(self, last: int) -> Iterator[tuple[int, Any]]:
-        """Frames with their indices, counted from the start of the source."""
-        first = self.tables.packets
-        for position in (self._rewind, self._reopen):
-            if not position():
-                continue
-            packets = self._container.demux(self.video)
-            opening = next(packets, None)
-            # A freshly opened file is at its start whatever its first packet says.
-            if position == self._rewind and (
-                opening is None or (*_times(opening), opening.size) != tuple(c[0].item() for c in _identity(first))
-            ):
-                continue
-            yield from enumerate(_decoded(_chain(opening, packets), self.video))
-            return
-        raise OutOfStepError("no start")
+    def _from_start(self) -> Iterator[tuple[int, Any]]:
+        """Frames with their indices, counted from the start of the source, which is opened anew."""
+        self._reopen()
+        yield from enumerate(_decoded(self._known(self._container.demux(self.video), 0), self.video))
 
     def _from_key(self, first: int, last: int) -> Iterator[tuple[int, Any]]:
         """Frames with their indices after a seek to a key frame; those before `first` may be left out.
@@ -295,12 +289,21 @@ class SourceReader:
             packets = self._container.demux(self.video)
             for packet in packets:
                 if (packet.pts, packet.size) == wanted:
-                    yield packet
-                    yield from packets
+                    yield from self._known(_chain(packet, packets), key)
                     return
                 if packet.size == 0 or (packet.dts if packet.dts is not None else NO_TIME) > decoded > NO_TIME:
                     break
         raise OutOfStepError(f"no way to packet {key}")
+
+    def _known(self, packets: Iterator[Any], number: int) -> Iterator[Any]:
+        """The packets as they come, while they are those of the index from `number` on."""
+        index = self.tables.packets
+        for packet in packets:
+            if packet.size:
+                if number == len(index) or (packet.pts, packet.size) != (_time(index.pts[number]), index.size[number]):
+                    raise OutOfStepError(f"packet {number}")
+                number += 1
+            yield packet
 
     def _towards(self, packet: int) -> Iterator[Callable[[], bool]]:
         """Ways to seek to a packet: most containers find it by its time of presentation, some by that of decoding."""
@@ -312,6 +315,10 @@ class SourceReader:
 
 def _identity(index: Any) -> tuple[Any, Any, Any]:
     return index.pts, index.dts, index.size
+
+
+def _time(ticks: np.int64) -> int | None:
+    return None if ticks == NO_TIME else int(ticks)
 
 
 def _chain(first: Any, others: Any) -> Iterator[Any]:

@@ -19,7 +19,7 @@ class Decode:
     """Makes the row of a source. No clip stage: it runs once per source and opens the file, no later stage does."""
 
     name: ClassVar[str] = "decode"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     role: ClassVar[str | None] = None
     prompt_slots: ClassVar[Mapping[str, str]] = {}
     wants_llm: ClassVar[bool] = False
