@@ -7,10 +7,12 @@ Both sides have the same model from the same folder (the architecture of that na
 that open_clip publishes), one thread, fp32, the same candidate frames as JPEG, the same captions and the same batches
 of 4. The bare client is what one would write by hand: PIL, open_clip's own transform, `encode_image` and `encode_text`
 in `inference_mode`, the mean of a clip's frames against its captions. It has its JPEGs in memory; the stage finds its
-in the evidence folder and reads the clip's sound with them. The cosines are compared before the stage rounds them.
+in the evidence folder and reads the clip's sound with them. It is driven as a step that begins with it drives it: told
+of all rows of the part, then run source by source. The cosines are compared before the stage rounds them.
 
 Not measured: loading the model, decoding the source, captions longer than the encoder reads (the stage cuts them into
-sentences where a bare client loses the rest), GPUs.
+sentences where a bare client loses the rest), a step in which stages before it make its rows (each source then fills
+its last batches: the remark below the table counts them), GPUs.
 """
 
 from __future__ import annotations
@@ -19,11 +21,10 @@ import argparse
 import io
 import json
 import math
-import statistics
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ BATCH, FRAMES = 4, 8
 KINDS = ("v", "avs")
 CLIP_SECONDS = (5.0, 2.2, 7.5, 3.6)
 """Of the clips, in turn: the shorter ones have fewer than 8 candidate frames."""
-FILM_SECONDS = 60.0
+CLIPS_PER_FILM = 2
 NOUNS = "dog woman street river tower crowd kitchen machine violin horse garden bridge".split()
 VERBS = "moves stands turns waits shines opens falls runs plays rests grows burns".split()
 
@@ -163,9 +164,23 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._backend, name)
 
-    def score(self, *given: Any, **named: Any) -> list[float]:
-        found: list[float] = self._backend.score(*given, **named)
-        self.cosines += found
+    def scoring(self) -> WatchedScoring:
+        return WatchedScoring(self._backend.scoring(), self.cosines)
+
+
+class WatchedScoring:
+    def __init__(self, scoring: Any, cosines: list[float]) -> None:
+        self._scoring = scoring
+        self._cosines = cosines
+
+    def add(self, *given: Any) -> Any:
+        return self._noted(self._scoring.add(*given))
+
+    def rest(self) -> Any:
+        return self._noted(self._scoring.rest())
+
+    def _noted(self, found: Any) -> Any:
+        self._cosines += [score for _, scores in found for score in scores.values()]
         return found
 
 
@@ -180,11 +195,12 @@ def compare(model: str, work: Work, turns: int) -> tuple[list[list[str | float]]
     stage = Score(ScoreOptions(kinds=list(KINDS)), Context(backend=backend))
 
     def staged() -> None:
-        # Source by source with evidence made anew, as a worker of the pipeline comes to them.
-        backend.cosines = []
-        for source, evidence in work.evidence.items():
-            fresh = Evidence(evidence.folder)
-            stage.run([row for row in work.rows if row["source_id"] == source], lambda _, evidence=fresh: evidence)
+        # With evidence made anew, as a worker of the pipeline comes to it.
+        backend.cosines.clear()
+        evidence = lru_cache(maxsize=1)(lambda source: Evidence(work.evidence[source].folder))
+        with stage.ahead(work.rows, evidence):
+            for source in work.evidence:
+                stage.run([row for row in work.rows if row["source_id"] == source], evidence)
 
     for warm in (bare, staged):
         warm()
@@ -207,6 +223,16 @@ def compare(model: str, work: Work, turns: int) -> tuple[list[list[str | float]]
     return rows, f"{name}: the cosines of {len(bare.cosines)} captions differ by {apart:.1e} at most"
 
 
+def _lengths(number: int) -> list[float]:
+    """Of the clips of a film, so that it has no more than those."""
+    return [CLIP_SECONDS[(CLIPS_PER_FILM * number + at) % len(CLIP_SECONDS)] for at in range(CLIPS_PER_FILM)]
+
+
+def _filled(counts: Sequence[int]) -> int:
+    """How many more are computed where each of these is filled up to full batches."""
+    return sum(-count % BATCH for count in counts)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--videos", type=Path, help="a folder of films to take clips from; rendered where left out")
@@ -219,8 +245,10 @@ def main() -> None:
         if asked.videos:
             films = sorted(path for path in asked.videos.rglob("*.mp4") if path.is_file())
         else:
-            needed = math.ceil(asked.clips * statistics.mean(CLIP_SECONDS) / FILM_SECONDS)
-            films = [film(folder / f"{number}.mp4", number, seconds=FILM_SECONDS) for number in range(needed)]
+            films = [
+                film(folder / f"{number}.mp4", number, seconds=sum(_lengths(number)))
+                for number in range(math.ceil(asked.clips / CLIPS_PER_FILM))
+            ]
         work = prepared(films, folder / "evidence", asked.clips)
         table: list[list[str | float]] = []
         remarks: list[str] = []
@@ -229,17 +257,17 @@ def main() -> None:
             table += found
             remarks.append(remark)
         by_source = [[row for row in work.rows if row["source_id"] == source] for source in work.evidence]
-        counts = [sum(len(work.jpegs(row, FRAMES)) for row in rows) for rows in by_source]
-        frames, filled = sum(counts), sum(-(-count // BATCH) * BATCH for count in counts)
-        texts, worded = (
-            len(KINDS) * len(work.rows),
-            sum(-(-len(KINDS) * len(rows) // BATCH) * BATCH for rows in by_source),
-        )
+        frames = [sum(len(work.jpegs(row, FRAMES)) for row in rows) for rows in by_source]
+        texts = [len(KINDS) * len(rows) for rows in by_source]
         heights = sorted({evidence.facts.height for evidence in work.evidence.values()})
+        more = [
+            f"{_filled(pictures)} frames and {_filled(words)} captions"
+            for pictures, words in (([sum(frames)], [sum(texts)]), (frames, texts))
+        ]
         remarks.append(
-            f"{len(work.rows)} clips of {min(CLIP_SECONDS)} to {max(CLIP_SECONDS)} s, {frames} frames, {texts} texts, "
-            f"of {len(work.evidence)} sources, {heights[0]} to {heights[-1]} pixels high; the stage fills the last "
-            f"batch of each source up to {BATCH}: {filled - frames} frames and {worded - texts} captions more"
+            f"{len(work.rows)} clips of {min(CLIP_SECONDS)} to {max(CLIP_SECONDS)} s, {sum(frames)} frames, "
+            f"{sum(texts)} texts, of {len(work.evidence)} sources, {heights[0]} to {heights[-1]} pixels high; it "
+            f"fills the last batch of all up to {BATCH}: {more[0]} more; where it does not begin its step: {more[1]}"
         )
         write_table(
             "score",

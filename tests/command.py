@@ -5,17 +5,23 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import itertools
 import json
 import os
+import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-TIMEOUT = 300
+import psutil
+
+TIMEOUT = 500
+"""Seconds after which a command counts as hanging, below the limit of a test."""
 
 
 @dataclass
@@ -35,6 +41,7 @@ class Command:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_interrupt,
         )
         self.started.append(process)
         return process
@@ -78,6 +85,11 @@ def digests(output: Path) -> dict[str, str]:
     return found
 
 
+def heed_interrupt() -> None:
+    """Runs in a new process: where the tests run behind a shell's `&`, they and their children would ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
     """What `condition` gives once it is true."""
     end = time.monotonic() + seconds
@@ -87,3 +99,32 @@ def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> Any:
             return found
         time.sleep(0.02)
     raise AssertionError("it did not happen in time")
+
+
+def all_gone(processes: Iterable[psutil.Process]) -> bool:
+    """Whether each has ended, be it that nobody has asked for its exit code yet."""
+
+    def alive(process: psutil.Process) -> bool:
+        try:
+            return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:  # it went between the two questions
+            return False
+
+    return not any(map(alive, processes))
+
+
+_PORTS = itertools.count(os.getpid() * 997)
+
+
+def free_port() -> int:
+    """A port that nobody listens on, and that nobody is given by chance before the test uses it: the system gives out
+    higher ones."""
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        first = 32_768
+    while True:
+        port = first // 2 + next(_PORTS) % (first // 2)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port

@@ -14,7 +14,7 @@ from typing import Any
 
 from vidcap.backends.roles import Request
 
-FAST = {"backoff_seconds": 0.01, "max_backoff_seconds": 0.1, "outage_seconds": 60.0, "timeout_seconds": 20.0}
+FAST = {"backoff_seconds": 0.01, "max_backoff_seconds": 0.1, "outage_seconds": 240.0, "timeout_seconds": 60.0}
 """Options of a backend that shall not wait long."""
 
 
@@ -162,12 +162,6 @@ class ModelServer:
         self._start(self.port)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Strike:
     """Kills a server while it answers the request of number `at`, and starts it again a little later."""
 
@@ -179,7 +173,7 @@ class Strike:
         def struck(payload: dict[str, Any], number: int) -> Reply:
             if number == self.at:
                 self.reached.set()
-                self.killed.wait(20)
+                self.killed.wait(120)
             return answer(payload)
 
         return struck
@@ -187,7 +181,7 @@ class Strike:
     @contextmanager
     def on(self, server: ModelServer) -> Iterator[None]:
         def strike() -> None:
-            if self.reached.wait(20):
+            if self.reached.wait(120):
                 server.kill()
                 self.killed.set()
                 time.sleep(0.2)

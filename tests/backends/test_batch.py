@@ -11,7 +11,7 @@ import pytest
 from vidcap.backends.served.batch import Batch, StoppedError
 from vidcap.errors import BackendError, ItemError, TransientError
 
-WAIT = 20.0
+WAIT = 120.0
 
 
 def batch(width: int = 4, begins: Callable[[], None] = lambda: None) -> Batch:

@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import pytest
+from command import free_port, wait_for
 from model_server import (
     Reply,
     Strike,
@@ -14,7 +15,6 @@ from model_server import (
     complete,
     error,
     expected,
-    free_port,
     question,
 )
 
@@ -30,7 +30,7 @@ def test_a_busy_server_is_asked_again_when_it_said(serve: Any, backend_of: Any) 
         return error(429, "slow down", **{"Retry-After": "1"}) if number == 0 else chat("Fine.")
 
     assert complete(backend_of(serve(answer), max_backoff_seconds=5)) == ["Fine."]
-    assert 1.0 <= times[1] - times[0] < 20
+    assert 1.0 <= times[1] - times[0] < 60
 
 
 def test_the_wait_that_a_server_asks_for_is_capped(serve: Any, backend_of: Any) -> None:
@@ -55,30 +55,30 @@ def test_a_server_that_stumbles_loses_nothing(serve: Any, backend_of: Any, stumb
 def test_a_slow_answer_is_asked_again(serve: Any, backend_of: Any) -> None:
     def answer(payload: dict[str, Any], number: int) -> Reply:
         reply = chat("Fine.")
-        reply.seconds = 3.0 if number == 0 else 0.0
+        reply.seconds = 300.0 if number == 0 else 0.0
         return reply
 
-    assert complete(backend_of(serve(answer), timeout_seconds=0.5)) == ["Fine."]
+    assert complete(backend_of(serve(answer), timeout_seconds=2)) == ["Fine."]
 
 
 def test_an_answer_that_drips_is_cut_off(serve: Any, backend_of: Any) -> None:
     def answer(payload: dict[str, Any], number: int) -> Reply:
-        reply = chat("Fine.")
-        reply.drip = 0.05 if number == 0 else 0.0
+        reply = chat("Fine." if number else "Never to its end. " * 500)
+        reply.drip = 0.0 if number else 0.1  # all of it would take a quarter of an hour
         return reply
 
-    started = time.monotonic()
-    assert complete(backend_of(serve(answer), timeout_seconds=0.3)) == ["Fine."]
-    assert time.monotonic() - started < 4
+    server = serve(answer)
+    assert complete(backend_of(server, timeout_seconds=2)) == ["Fine."]
+    assert len(server.payloads) > 1
 
 
 def test_a_request_that_alone_is_always_too_slow_is_given_up(serve: Any, backend_of: Any) -> None:
     def answer(payload: dict[str, Any], number: int) -> Reply:
         reply = chat(f"Answer to {question(payload)}")
-        reply.seconds = 3.0 if question(payload) == "question 0" else 0.02
+        reply.seconds = 300.0 if question(payload) == "question 0" else 0.02
         return reply
 
-    found = complete(backend_of(serve(answer), timeout_seconds=0.7, retries=1, requests_per_endpoint=2), 40)
+    found = complete(backend_of(serve(answer), timeout_seconds=3, retries=1, requests_per_endpoint=2), 40)
     assert isinstance(found[0], ItemError) and "(2 times)" in found[0].detail
     assert found[1:] == expected(40)[1:]
 
@@ -101,18 +101,23 @@ def test_a_server_killed_and_restarted_in_a_batch_loses_nothing(serve: Any, back
 
 
 def test_the_other_server_takes_over(serve: Any, backend_of: Any) -> None:
-    one, other = serve(), serve()
+    def shared(payload: dict[str, Any], number: int) -> Reply:
+        wait_for(lambda: min(len(one.payloads), len(other.payloads)) >= 10)  # or nobody is answered
+        return chat(f"Answer to {question(payload)}")
+
+    one, other = serve(shared), serve(shared)
     backend = backend_of(one, other)
     assert complete(backend, 40) == expected(40)
-    assert min(len(one.payloads), len(other.payloads)) >= 10
     one.kill()
     assert complete(backend, 40) == expected(40)
     one.restart()
     before = len(one.payloads)
-    deadline = time.monotonic() + 5
-    while len(one.payloads) == before and time.monotonic() < deadline:
+
+    def taken_back() -> bool:
         assert complete(backend, 10) == expected(10)
-    assert len(one.payloads) > before  # it was taken back
+        return len(one.payloads) > before
+
+    wait_for(taken_back)
 
 
 def test_a_server_that_is_not_well_gets_no_requests(serve: Any, backend_of: Any) -> None:
@@ -134,7 +139,7 @@ def test_no_server_for_too_long_is_no_items_fault(backend_of: Any) -> None:
     started = time.monotonic()
     with pytest.raises(TransientError, match="no answer from"):
         complete(backend, 5)
-    assert 0.3 <= time.monotonic() - started < 20
+    assert 0.3 <= time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
@@ -142,14 +147,14 @@ def test_no_server_for_too_long_is_no_items_fault(backend_of: Any) -> None:
     [
         (error(429, "slow down"), 0.7, "no answer from .* for 0.7 s: HTTP 429: slow down"),
         (Reply(body=b"x" * 50, broken=True), 60, "the connection broke.*2 times"),
-        (Reply(seconds=3), 60, "no answer within 0.6 s .2 times"),
+        (Reply(seconds=300), 60, "no answer within 3 s .2 times"),
     ],
 )
 def test_servers_that_only_stumble_are_no_items_fault(
     serve: Any, backend_of: Any, stumble: Reply, outage: float, said: str
 ) -> None:
     server = serve()
-    backend = backend_of(server, outage_seconds=outage, timeout_seconds=0.6, retries=1)
+    backend = backend_of(server, outage_seconds=outage, timeout_seconds=3, retries=1)
     assert complete(backend, 3) == expected(3)
     server.answer = lambda p, number: stumble
     with pytest.raises(TransientError, match=said):
@@ -170,16 +175,15 @@ def test_failing_while_not_well_is_no_items_fault(serve: Any, backend_of: Any) -
 
 def test_requests_in_flight_are_bounded(serve: Any, backend_of: Any) -> None:
     def slow(payload: dict[str, Any], number: int) -> Reply:
+        wait_for(lambda: min(one.most, other.most) >= 3)  # or nobody is answered
         reply = chat("Fine.")
         reply.seconds = 0.02
         return reply
 
     one, other = serve(slow), serve(slow)
-    backend = backend_of(one, other, requests_per_endpoint=3)
+    backend = backend_of(one, other, requests_per_endpoint=3, timeout_seconds=200)
     complete(backend, 40)
-    # A busy machine may not reach the bound; nothing may pass it.
-    assert 2 <= one.most <= 3
-    assert 2 <= other.most <= 3
+    assert one.most == other.most == 3
     other.kill()
     complete(backend, 40)
     assert one.most <= 3  # also where it answers for both

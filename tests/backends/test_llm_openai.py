@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from command import free_port
 from model_server import (
     Reply,
     Strike,
@@ -18,7 +19,6 @@ from model_server import (
     completion,
     error,
     expected,
-    free_port,
     question,
 )
 

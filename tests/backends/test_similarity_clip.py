@@ -14,7 +14,7 @@ from clip_models import folders
 from clip_views import BLUE, GREEN, RED, bands, clip, flicker, still
 
 from vidcap.backends import registry
-from vidcap.backends.image_text import Batches
+from vidcap.backends.full_batches import Batches, Line
 from vidcap.errors import BackendError, ItemError, TransientError
 
 SENTENCE = "the red dog runs over the green grass and barks at two cats"
@@ -225,12 +225,12 @@ class TestNumbers:
         odd = [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)]
         found = any_clip.embed([*(clip([frame]) for frame in odd), still(BLUE)])
         assert [isinstance(outcome, ItemError) for outcome in found] == [True, True, True, False]
-        real = any_clip._pictures
+        real = any_clip._pictures.function
         try:
-            any_clip._pictures = lambda frames, prepare: real(frames, prepare) * np.nan
+            any_clip._pictures.function = lambda **inputs: real(**inputs) * np.nan
             (outcome,) = any_clip.embed([still(BLUE)])
         finally:
-            any_clip._pictures = real
+            any_clip._pictures.function = real
         assert isinstance(outcome, ItemError) and "not finite" in outcome.detail
 
 
@@ -259,19 +259,25 @@ class TestMemory:
 
         return Batches(double, torch.device("cpu"), torch.float32, size, "picture"), asked
 
+    def through(self, batches: Batches, torch: Any) -> None:
+        line = Line(batches, lambda some: {"rows": torch.tensor(some)[:, None]})
+        line.add(1.0)
+        line.rest()
+
     def test_a_batch_that_does_not_fit_is_halved_for_good(self, torch: Any) -> None:
         batches, asked = self.batches(torch, 8, room=2)
         items = list(range(7))
         for _ in range(2):
-            found = batches(items, lambda some: {"rows": torch.tensor(some, dtype=torch.float32)[:, None]})
-            assert found[:, 0].tolist() == [2.0 * item for item in items]
+            line = Line(batches, lambda some: {"rows": torch.tensor(some, dtype=torch.float32)[:, None]})
+            found = [vector for item in items for vector in line.add(item)] + line.rest()
+            assert [vector.tolist() for vector in found] == [[2.0 * item] for item in items]
         assert asked == [8, 4, 2, 2, 2, 2, 2, 2, 2, 2]
         assert batches.size == 2
 
     def test_one_that_does_not_fit_alone_is_worth_another_try(self, torch: Any) -> None:
         batches, _ = self.batches(torch, 4, room=0)
         with pytest.raises(TransientError, match="no memory left for a single picture"):
-            batches([1.0], lambda some: {"rows": torch.tensor(some)[:, None]})
+            self.through(batches, torch)
 
     def test_other_errors_are_not_taken_for_it(self, torch: Any) -> None:
         def wrong(rows: Any) -> Any:
@@ -279,7 +285,7 @@ class TestMemory:
 
         batches = Batches(wrong, torch.device("cpu"), torch.float32, 4, "text")
         with pytest.raises(RuntimeError, match="shapes"):
-            batches([1.0], lambda some: {"rows": torch.tensor(some)[:, None]})
+            self.through(batches, torch)
 
     def test_torch_and_logging_are_left_as_they_were(
         self, folders: dict[str, Path], torch: Any, monkeypatch: pytest.MonkeyPatch

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from caption_models import pictures_of, seen, words_of
 from clip_views import BLUE, GREEN, RED, bands, clip, still
+from command import wait_for
 from model_server import FAST, ModelServer, Reply, Strike, chat, error
 
 from vidcap.backends import registry
@@ -71,9 +72,9 @@ def test_frames_are_as_high_and_as_good_as_asked_for(serve: Any, captioner: Make
 
 def test_clips_are_asked_side_by_side_and_keep_their_order(serve: Any, captioner: Make) -> None:
     def slow_first(payload: dict[str, Any], number: int) -> Reply:
-        reply = seen(payload, number)
-        reply.seconds = 0.2 if payload["seed"] == 0 else 0.02
-        return reply
+        if payload["seed"] == 0:
+            wait_for(lambda: len(server.payloads) >= 4)
+        return seen(payload, number)
 
     server = serve(slow_first)
     backend = captioner(server, requests_per_endpoint=4)

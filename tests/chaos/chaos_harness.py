@@ -27,7 +27,7 @@ CLUSTER = ("--workers", "2")
 ONE_WORKER = ("--workers", "1")
 ATTEMPTS = 4
 """Allowed beside one per strike of a fault."""
-SECONDS = 90
+SECONDS = 240
 """After so long an attempt counts as hanging."""
 STOPPED = (-signal.SIGKILL, 130, 75)
 
@@ -181,7 +181,7 @@ class Chaos:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-            process.wait(30)
+            process.wait(120)
 
 
 def _with(site: Path) -> str:

@@ -15,7 +15,8 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "backends"))
 from chaos_harness import INLINE, Chaos, same
-from model_server import ModelServer, Reply, Strike, chat, error, free_port, question
+from command import free_port
+from model_server import ModelServer, Reply, Strike, chat, error, question
 
 pytestmark = pytest.mark.slow
 KINDS = "amber copper ivory scarlet silver violet".split()

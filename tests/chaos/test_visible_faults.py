@@ -44,7 +44,7 @@ def test_poison_is_quarantined_and_the_rest_goes_on(
     stage, does, reason = POISON[name]
     victim = id_of(chaos.corpus)
     chaos.schedule([in_stage(stage, does, match=victim, times=99)])
-    chaos.settings |= {"runner.item_timeout": "8"} if does == "hang" else {"runner.memory_limit": "900MB"}
+    chaos.settings |= {"runner.item_timeout": "30"} if does == "hang" else {"runner.memory_limit": "900MB"}
     found = chaos.survive(ONE_WORKER)
     assert found.codes == [0]
     assert [(item["id"], item["reason"]) for item in found.report["stopped_sources"]] == [(victim, reason)]

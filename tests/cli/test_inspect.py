@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from command import heed_interrupt
 
 from vidcap.cli.inspect import inspect_command
 from vidcap.errors import UsageError
@@ -72,17 +73,16 @@ def test_serve_tells_its_address_and_ends_on_interrupt(run: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        # Where the tests run behind a shell's `&`, they and their children inherit that SIGINT is ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_interrupt,
     )
     try:
         assert process.stdout is not None
         address = process.stdout.readline().strip()
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
-        with urllib.request.urlopen(address + "api/samples", timeout=30) as answer:
+        with urllib.request.urlopen(address + "api/samples", timeout=120) as answer:
             assert b'"total": 5' in answer.read()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         assert process.returncode == 130
         assert "5 samples" in err and "Traceback" not in err
     finally:

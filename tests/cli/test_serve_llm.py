@@ -9,15 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jinja2.sandbox
+import psutil
 import pytest
 import yaml
 from click.testing import CliRunner, Result
+from command import free_port, heed_interrupt, wait_for
 
 from vidcap.backends.served import conversation
 from vidcap.cli import vllm_command
@@ -45,7 +46,7 @@ print("the log of the server", flush=True)
 if "exit" in does:
     sys.exit(int(does[-1]))
 if "stubborn" in does:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: open(os.path.join(folder, "asked"), "w").close())
 else:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 begun = time.monotonic()
@@ -91,24 +92,15 @@ class Fake:
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, **environment},
+            preexec_fn=heed_interrupt,
         )
         self.started.append(process)
         return process
 
     def told(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.wait((self.folder / "told").read_text))
+        wait_for((self.folder / "told").exists)
+        found: dict[str, Any] = json.loads((self.folder / "told").read_text())
         return found
-
-    def wait(self, what: Callable[[], Any]) -> Any:
-        end = time.monotonic() + 30
-        while True:
-            try:
-                if found := what():
-                    return found
-            except OSError:
-                pass
-            assert time.monotonic() < end
-            time.sleep(0.02)
 
     def gone(self, pid: int) -> bool:
         try:
@@ -116,11 +108,10 @@ class Fake:
         except OSError:
             return True
 
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    def runs(self) -> bool:
+        """Whether a process of the pretended interpreter is left."""
+        commands = (process.info["cmdline"] or [] for process in psutil.process_iter(["cmdline"]))
+        return any(str(self.program) in command[:2] for command in commands)
 
 
 @pytest.fixture
@@ -130,7 +121,7 @@ def fake(tmp_path: Path) -> Iterator[Fake]:
     for process in made.started:
         if process.poll() is None:
             process.terminate()  # a server that outlives it would hold its pipes
-        process.communicate(timeout=40)
+        process.communicate(timeout=120)
 
 
 def verb(*arguments: str) -> Result:
@@ -157,10 +148,10 @@ def test_a_server_that_is_ready_is_told_in_yaml_and_ends_with_the_command(fake: 
     assert arguments[-4:] == ["--max-model-len", "4096", "--max-num-seqs", "64"]
     assert "--chat-template" not in arguments and told["stats"] == "1" and told["key"] == ""
     process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 7, "the code of the server"
     assert "the log of the server" in err and "ready after" in err and "Traceback" not in err
-    fake.wait(lambda: fake.gone(told["pid"]) and fake.gone(told["child"]))
+    wait_for(lambda: fake.gone(told["pid"]) and fake.gone(told["child"]))
 
 
 def test_ctrl_c_reaches_a_server_that_is_not_ready_yet(fake: Fake) -> None:
@@ -168,9 +159,9 @@ def test_ctrl_c_reaches_a_server_that_is_not_ready_yet(fake: Fake) -> None:
     process = fake.start()
     told = fake.told()
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=20)
+    out, _ = process.communicate(timeout=120)
     assert out == "" and process.returncode in (7, 128 + 15)
-    fake.wait(lambda: fake.gone(told["pid"]) and fake.gone(told["child"]))
+    wait_for(lambda: fake.gone(told["pid"]) and fake.gone(told["child"]))
 
 
 def test_a_server_that_does_not_end_is_killed_at_the_second_signal(fake: Fake) -> None:
@@ -179,11 +170,11 @@ def test_a_server_that_does_not_end_is_killed_at_the_second_signal(fake: Fake) -
     told = fake.told()
     assert process.stdout is not None and process.stdout.readline()
     process.send_signal(signal.SIGTERM)
-    time.sleep(1)
+    wait_for((fake.folder / "asked").exists)
     assert process.poll() is None and not fake.gone(told["pid"])
     process.send_signal(signal.SIGTERM)
-    assert process.wait(10) == 128 + 9
-    fake.wait(lambda: fake.gone(told["pid"]) and fake.gone(told["child"]))
+    assert process.wait(120) == 128 + 9
+    wait_for(lambda: fake.gone(told["pid"]) and fake.gone(told["child"]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="prctl is Linux's")
@@ -192,25 +183,25 @@ def test_the_server_ends_even_where_the_command_is_killed(fake: Fake) -> None:
     told = fake.told()
     assert process.stdout is not None and process.stdout.readline()
     process.kill()
-    fake.wait(lambda: fake.gone(told["pid"]))
+    wait_for(lambda: fake.gone(told["pid"]))
     os.kill(told["child"], signal.SIGKILL)
 
 
 def test_a_server_that_ends_gives_its_code(fake: Fake) -> None:
     fake.does("exit 5")
     process = fake.start()
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 5 and out == ""
     assert "ended before it was ready (exit 5)" in err and "hint: " in err
-    fake.wait(lambda: fake.gone(fake.told()["child"]))
+    wait_for(lambda: fake.gone(fake.told()["child"]))
 
 
 def test_a_server_that_is_never_ready_is_given_up(fake: Fake) -> None:
     fake.does("never")
     process = fake.start("--ready-seconds", "1.5")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 1 and out == "" and "not ready after 1.5 s" in err
-    fake.wait(lambda: fake.gone(fake.told()["pid"]))
+    wait_for(lambda: not fake.runs())
 
 
 def test_a_taken_port_is_refused_before_anything_starts(fake: Fake) -> None:

@@ -105,7 +105,7 @@ def seeds(name: str, repository: Path) -> list[bytes]:
         found = sorted((repository / "shards" / "sample").glob("*.tar"))
         return [_lighter(path.read_bytes()) for path in found]
     if name == "record":
-        return [member for tar in (repository / "shards" / "sample").glob("*.tar") for member in _records(tar)]
+        return [member for tar in sorted((repository / "shards" / "sample").glob("*.tar")) for member in _records(tar)]
     if name == "manifest":
         return [
             b'uri,start,end,license,meta\na.mp4,0,3.5,CC0-1.0,\nb.mp4,,,,"{""a"": 1}"\n',

@@ -39,7 +39,7 @@ def local_page(folder: Path, *, borders: Borders | None = None) -> Iterator[str]
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert ready.wait(30)
+    assert ready.wait(120)
     try:
         if failed:
             raise failed[0]
@@ -48,5 +48,5 @@ def local_page(folder: Path, *, borders: Borders | None = None) -> Iterator[str]
         loop, end = loops[0]
         if not loop.is_closed():
             loop.call_soon_threadsafe(end.set)
-        thread.join(30)
+        thread.join(120)
         assert not failed and not thread.is_alive()

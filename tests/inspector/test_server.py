@@ -41,7 +41,7 @@ JPEG = b"\xff\xd8\xff\xe0 as good as a picture here"
 class Answer:
     def __init__(self, address: str, path: str, method: str = "GET", **headers: str) -> None:
         parts = urlsplit(address)
-        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=20)
+        connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=120)
         connection.putrequest(method, path, skip_host="Host" in headers)
         for name, value in headers.items():
             connection.putheader(name, value)

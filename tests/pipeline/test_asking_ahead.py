@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from vidcap.pipeline.columns import PartFolder
 from vidcap.pipeline.config import load_config
 from vidcap.pipeline.journal import Entry
 from vidcap.pipeline.part import Task, _StepRun
 from vidcap.pipeline.plan import Part, Plan
 from vidcap.records import Source, Verdict
+from vidcap.stages.base import EvidenceOf
 
 
 class Asks:
@@ -21,8 +23,9 @@ class Asks:
         self.told: list[dict[str, Any]] | None = None
 
     @contextmanager
-    def ahead(self, rows: Sequence[dict[str, Any]]) -> Iterator[None]:
+    def ahead(self, rows: Sequence[dict[str, Any]], evidence: EvidenceOf) -> Iterator[None]:
         self.told = list(rows)
+        self.evidence = evidence
         yield
 
 
@@ -41,6 +44,7 @@ def step(repository: Path, tmp_path: Path) -> Any:
     made = _StepRun.__new__(_StepRun)
     part = Part(0, (source("a"), source("b"), source("c")))
     made.task = Task(str(tmp_path), "", (), part, ("fuse", "score"), {}, "token")
+    made.folder = PartFolder(tmp_path, 0)
     made.plan = Plan(load_config(repository / "pipelines" / "demo.yaml"))
     made.stages = {"fuse": Asks(), "score": object()}
     return made
@@ -50,22 +54,31 @@ ROWS = {"a": [row("a1"), row("a2")], "b": [row("b1", "trim"), row("b2"), row("b3
 
 
 def test_rows_of_all_sources_that_are_left_and_only_what_the_stage_may_see(step: Any) -> None:
-    with step._asking_ahead(ROWS, {"c": Entry("c", None, {})}):
+    with step._asking_ahead(ROWS, {"c": Entry("c", None, {})}, {}):
         told = step.stages["fuse"].told
     # b3 was stopped by a stage that fuse does not stand on.
     assert [one["key"] for one in told] == ["a1", "a2", "b2", "b3"]
     assert all("caption_s" in one and "similarity_v" not in one and "verdicts" not in one for one in told)
 
 
+def test_each_source_has_its_own_evidence(step: Any) -> None:
+    with step._asking_ahead(ROWS, {}, {}):
+        evidence = step.stages["fuse"].evidence
+        assert [evidence(name).folder for name in "aab"] == [step.folder.evidence(name) for name in "aab"]
+        assert evidence("b") is evidence("b"), "its tables are read once, not for each clip"
+
+
 def test_nothing_is_asked_ahead_after_a_death_or_where_the_step_makes_the_rows(step: Any) -> None:
-    with step._asking_ahead(None, {}):
+    with step._asking_ahead(None, {}, {}):
+        assert step.stages["fuse"].told is None
+    with step._asking_ahead(ROWS, {}, {"b": {"died": 1, "hung": 0}}):
         assert step.stages["fuse"].told is None
     step.task = Task(str(step.task.output), "", (), step.task.part, ("fuse",), {}, "token", 2, blame="before")
-    with step._asking_ahead(ROWS, {}):
+    with step._asking_ahead(ROWS, {}, {}):
         assert step.stages["fuse"].told is None
 
 
 def test_a_first_stage_that_asks_nobody_is_told_nothing(step: Any) -> None:
     step.task = Task(str(step.task.output), "", (), step.task.part, ("score", "fuse"), {}, "token")
-    with step._asking_ahead(ROWS, {}):
+    with step._asking_ahead(ROWS, {}, {}):
         assert step.stages["fuse"].told is None

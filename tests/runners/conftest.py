@@ -18,4 +18,4 @@ def vidcap(repository: Path) -> Iterator[Command]:
     for process in command.started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)

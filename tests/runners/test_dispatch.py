@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import asyncio
+import errno
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,11 @@ from typing import Any
 
 import pytest
 import stub_work
+from command import wait_for
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vidcap.errors import UsageError
 from vidcap.pipeline.config import PipelineConfig, RunnerConfig, load_config
 from vidcap.pipeline.part import Outcome, Task
 from vidcap.pipeline.plan import Part, Plan, Step
@@ -202,13 +205,14 @@ def test_the_scheduler_forgets_what_is_done(plan: Plan, tmp_path: Path, monkeypa
         def look() -> None:
             known.update(prefixes=len(scheduler.task_prefixes), tasks=len(scheduler.tasks))
 
-        # What is done is released by messages that are still under way when the last outcome is told.
-        deadline = time.monotonic() + 20
-        runner._client.sync(_called, look)
-        while known["tasks"] and time.monotonic() < deadline:
-            time.sleep(0.05)
+        def forgotten() -> bool:
             runner._client.sync(_called, look)
-        close()
+            return not known["tasks"]
+
+        try:  # what is done is released by messages that are still under way when the last outcome is told
+            wait_for(forgotten)
+        finally:
+            close()
 
     monkeypatch.setattr(runner, "close", look_and_close)
     drive = driven(plan, tmp_path, runner, 100)
@@ -243,3 +247,49 @@ def test_tasks_that_were_handed_over_ahead_survive_their_worker(plan: Plan, tmp_
     drive = driven(plan, tmp_path, runner, 8)
     assert not drive.summary.failed
     assert all(count == 8 for count in drive.summary.stages_run.values())
+
+
+@pytest.mark.cluster
+def test_a_worker_that_takes_long_to_come_back_is_waited_for(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dask gives up a worker that is away after 15 seconds, which are one here."""
+    from distributed.deploy import spec
+    from distributed.nanny import WorkerProcess
+
+    from vidcap.runners.cluster import DaskRunner
+
+    start, parsed = WorkerProcess.start, spec.parse_timedelta
+    started: Counter[int] = Counter()
+
+    async def slow(self: Any) -> Any:
+        started[id(self)] += 1
+        if started[id(self)] > 1:
+            await asyncio.sleep(2)
+        return await start(self)
+
+    monkeypatch.setattr(WorkerProcess, "start", slow)
+    monkeypatch.setattr(spec, "parse_timedelta", lambda given: parsed(given) / 15)
+    runner = DaskRunner(RunnerConfig(workers=1, pools={"gpu": 1}), work=stub_work.dies_once)
+    drive = driven(plan, tmp_path, runner, 4)
+    assert max(started.values()) > 1 and not drive.summary.failed
+    assert all(count == 4 for count in drive.summary.stages_run.values())
+
+
+@pytest.mark.cluster
+def test_a_pool_that_lost_its_workers_for_good_ends_the_run_with_a_sentence(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distributed.nanny import WorkerProcess
+
+    from vidcap.runners.cluster import DaskRunner
+
+    runner = DaskRunner(RunnerConfig(workers=1, pools={"gpu": 1}), work=stub_work.dies_once)
+
+    async def fails(self: Any) -> Any:
+        raise OSError(errno.ENOMEM, "no memory")
+
+    monkeypatch.setattr(WorkerProcess, "start", fails)
+    with pytest.raises(UsageError, match="the workers of the pool `cpu` died and could not be started again") as caught:
+        driven(plan, tmp_path, runner, 4)
+    assert "run the same command again" in caught.value.hint

@@ -101,7 +101,7 @@ def test_a_poison_item_is_quarantined_and_the_rest_goes_on(
 ) -> None:
     source_id, _ = victim_of(faulty, made_once)
     before = faulty.report(made_once)
-    more = ("--set", "runner.item_timeout=20") if does == "hang" else ()
+    more = ("--set", "runner.item_timeout=30") if does == "hang" else ()
     report = faulty.run(tmp_path / "run", corpus, "--workers", "1", *settings(does, source_id, *more))
     assert report["reasons"][reason] == 1
     assert report["sources"]["quarantined"] == before["sources"]["quarantined"] + 1

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from command import PARTS, Command, digests, wait_for
+from command import PARTS, Command, all_gone, digests, wait_for
 
 
 def test_every_source_and_clip_is_accounted_for(vidcap: Command, reference: Path, corpus: Path) -> None:
@@ -139,8 +139,8 @@ def test_a_killed_worker_and_a_killed_driver_change_nothing(
     victims[0].kill()
     wait_for(lambda: list((output / "_vidcap" / "ledger").glob("*.score.json")))
     os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    wait_for(lambda: not [v for v in victims if v.is_running() and v.status() != psutil.STATUS_ZOMBIE])
+    process.communicate(timeout=300)
+    wait_for(lambda: all_gone(victims))
     assert in_flight
     report = vidcap.run(output, corpus, "--workers", "2")
     assert report["sources"]["quarantined"] == vidcap.report(reference)["sources"]["quarantined"]
@@ -157,7 +157,7 @@ def test_a_stopped_run_continues(
     process = vidcap.start(*arguments)
     wait_for(lambda: list((output / "_vidcap" / "parts").glob("*/journal.jsonl")))
     process.send_signal(number)
-    _, err = process.communicate(timeout=120)
+    _, err = process.communicate(timeout=300)
     assert process.returncode == code, err
     assert "Traceback" not in err
     assert vidcap.report(output)["state"] == "interrupted"
@@ -170,6 +170,8 @@ def test_a_cluster_that_runs_already_takes_the_work(
     vidcap: Command, reference: Path, corpus: Path, tmp_path: Path
 ) -> None:
     """A scheduler and a worker started by hand, in another folder; the worker offers no pools, so it takes `cpu`."""
+    from distributed import Client
+
     address = tmp_path / "scheduler.json"
     common = {"cwd": tmp_path, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     dask = [sys.executable, "-m", "dask"]
@@ -179,13 +181,15 @@ def test_a_cluster_that_runs_already_takes_the_work(
     try:
         for command in commands:
             started.append(subprocess.Popen([*dask, *command], **common))
-            wait_for(address.is_file)
-        scheduler = json.loads(wait_for(lambda: address.read_text()))["address"]
+            wait_for(lambda: address.is_file() and address.read_text())
+        scheduler = json.loads(address.read_text())["address"]
+        with Client(scheduler, timeout=120) as client:
+            client.wait_for_workers(1, timeout=120)
         vidcap.run(tmp_path / "run", corpus, "--scheduler", scheduler)
     finally:
         for process in started:
             process.terminate()
-            process.wait(timeout=30)
+            process.wait(timeout=120)
     assert digests(tmp_path / "run") == digests(reference)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from vidcap.backends import registry
 from vidcap.backends.roles import ClipView, Outcome
 from vidcap.errors import ItemError
+from vidcap.pipeline.faults import guarded
 from vidcap.records import CAPTION_KINDS
 from vidcap.stages.base import Context
 from vidcap.stages.score import Score
@@ -128,6 +130,139 @@ def test_the_two_halves_are_the_whole() -> None:
     assert made.compare(rows, made.embed(rows, FakeEvidence())).columns["similarity_v"] == whole
     back = made.run(rows[::-1], FakeEvidence()).columns["similarity_v"]
     assert back[::-1] == whole == [made.run([r], FakeEvidence()).columns["similarity_v"][0] for r in rows]
+
+
+class InBatches(Similarity):
+    """`Similarity` with batches of 3 clips that go over sources. A clip that `breaks` it takes its batch along."""
+
+    def __init__(self, failing: str = "", breaks: str = "") -> None:
+        super().__init__(failing)
+        self.breaks = breaks
+        self.batches: list[list[str]] = []
+
+    def embed(self, clips: Sequence[ClipView]) -> list[Outcome[Float32]]:
+        keys = [clip.key for clip in clips]
+        self.batches += [keys] if keys else []
+        if self.breaks in keys:
+            raise RuntimeError("the library fell over")
+        return super().embed(clips)
+
+    def scoring(self) -> Scoring:
+        return Scoring(self)
+
+
+class Scoring:
+    def __init__(self, backend: InBatches) -> None:
+        self.backend = backend
+        self.waiting: deque[tuple[Any, Mapping[str, str]]] = deque()
+
+    def add(self, clip: Any, texts: Mapping[str, str]) -> list[Any]:
+        self.waiting.append((clip, texts))
+        return self.rest() if len(self.waiting) == 3 else []
+
+    def rest(self) -> list[Any]:
+        asked = list(self.waiting)
+        self.waiting.clear()
+        views = [clip for clip, _ in asked if isinstance(clip, ClipView)]
+        looked = iter(self.backend.embed(views))
+        found = []
+        for clip, texts in asked:
+            vector: Any = next(looked) if isinstance(clip, ClipView) else clip
+            if isinstance(vector, ItemError):
+                found.append((vector, {}))
+                continue
+            kinds = list(texts)
+            scores = self.backend.score([vector] * len(kinds), list(texts.values()), kinds=kinds)
+            found.append((vector, dict(zip(kinds, scores, strict=True))))
+        return found
+
+
+class Sources:
+    """The evidence of any source; of the unreadable ones only an error. Counts the views that were asked for."""
+
+    def __init__(self, unreadable: str = "") -> None:
+        self.unreadable = unreadable
+        self.looked: list[str] = []
+
+    def __call__(self, source_id: str) -> Sources:
+        if source_id == self.unreadable:
+            raise FileNotFoundError(f"there is no evidence of `{source_id}`")
+        return self
+
+    def clip_view(self, key: str, first: int, last: int, frames_per_clip: int) -> ClipView:
+        self.looked.append(key)
+        return FakeEvidence().clip_view(key, first, last, frames_per_clip)
+
+
+def part(**clips: int) -> dict[str, list[dict[str, Any]]]:
+    """Rows by source: so many clips of each."""
+    return {
+        source: [captioned(at, v=f"{source} {at}") | {"source_id": source, "key": f"{source}_{at}"} for at in range(n)]
+        for source, n in clips.items()
+    }
+
+
+def through(made: Score, rows: Mapping[str, list[dict[str, Any]]], evidence: Any) -> dict[str, Any]:
+    """Every source's result, as a step goes through its part."""
+    with made.ahead([row for each in rows.values() for row in each], evidence):
+        return {source: guarded(made, each, evidence) for source, each in rows.items()}
+
+
+def test_batches_go_over_sources_and_only_the_last_of_a_part_is_smaller() -> None:
+    backend, rows = InBatches(), part(a=2, b=2, c=4)
+    found = through(stage(backend), rows, Sources())
+    assert backend.batches == [["a_0", "a_1", "b_0"], ["b_1", "c_0", "c_1"], ["c_2", "c_3"]]
+    alone = {source: stage(Similarity()).run(each, Sources()) for source, each in rows.items()}
+    assert {s: r.columns["similarity_v"] for s, r in found.items()} == {
+        s: r.columns["similarity_v"] for s, r in alone.items()
+    }
+
+
+def test_no_further_ahead_than_a_batch() -> None:
+    evidence, rows = Sources(), part(a=1, b=9)
+    made = stage(InBatches())
+    with made.ahead([*rows["a"], *rows["b"]], evidence):
+        assert evidence.looked == []
+        made.run(rows["a"], evidence)
+        assert evidence.looked == ["a_0", "b_0", "b_1"]
+        made.run(rows["b"], evidence)
+        assert made._ahead is not None and made._ahead.ready == {}, "what was used is let go"
+    assert evidence.looked == ["a_0", *(row["key"] for row in rows["b"])]
+
+
+def test_evidence_that_cannot_be_read_hits_its_source_alone() -> None:
+    found = through(stage(InBatches()), part(a=2, b=2, c=1), Sources(unreadable="b"))
+    assert {source: sorted(result.verdicts) for source, result in found.items()} == {"a": [], "b": [0, 1], "c": []}
+    assert {verdict.reason for verdict in found["b"].verdicts.values()} == {"stage.error"}
+    assert not any(math.isnan(score) for source in "ac" for score in found[source].columns["similarity_v"])
+
+
+@pytest.mark.parametrize(("how", "reason"), [("failing", "score.failed"), ("breaks", "stage.error")])
+def test_a_clip_that_fails_in_a_batch_of_several_sources_is_quarantined_alone(how: str, reason: str) -> None:
+    rows = part(a=1, b=3, c=2)
+    found = through(stage(InBatches(**{how: "b_1"})), rows, Sources())
+    assert {source: sorted(result.verdicts) for source, result in found.items()} == {"a": [], "b": [1], "c": []}
+    assert found["b"].verdicts[1].reason == reason
+    scores = [score for result in found.values() for score in result.columns["similarity_v"]]
+    assert [math.isnan(score) for score in scores] == [False, False, True, False, False, False]
+
+
+def test_kept_embeddings_are_used_ahead_and_new_ones_kept_in_their_turn() -> None:
+    kept, rows, evidence = Kept(), part(a=1, b=2), Sources()
+    stage(Similarity(), kept).run(rows["b"][:1], Sources())
+    made = stage(InBatches(), kept)
+    with made.ahead([*rows["a"], *rows["b"]], evidence):
+        made.run(rows["a"], evidence)
+        assert set(kept.vectors) == {"a_0", "b_0"}
+        made.run(rows["b"], evidence)
+    assert evidence.looked == ["a_0", "b_1"] and set(kept.vectors) == {"a_0", "b_0", "b_1"}
+
+
+def test_other_captions_than_those_ahead_are_scored_anew() -> None:
+    made, rows = stage(InBatches()), part(a=2)
+    with made.ahead(rows["a"], Sources()):
+        changed = [row | {"caption_v": "ten letters"} for row in rows["a"]]
+        assert made.run(changed, Sources()).columns["similarity_v"][0] == pytest.approx(0.11, abs=1e-3)
 
 
 @pytest.mark.parametrize("kinds", [["v", "v"], ["x"], [], "v"])

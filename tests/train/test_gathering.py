@@ -28,7 +28,7 @@ def of_two(folder: Path, mode: str) -> tuple[dict[str, Any], dict[str, Any]]:
         for rank in range(2)
     ]
     for process in running:
-        said, _ = process.communicate(timeout=240)
+        said, _ = process.communicate(timeout=400)
         assert process.returncode == 0, said
     found: tuple[dict[str, Any], dict[str, Any]] = torch.load(folder / "found.pt", weights_only=True)
     return found
@@ -43,7 +43,7 @@ def of_one(mode: str) -> tuple[dict[str, Any], dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "one.pt"
         environment = {"PYTHONPATH": f"{SCRIPT.parent}:{SCRIPT.parent.parent.parent}"}
-        subprocess.run([sys.executable, "-c", code, mode, str(path)], check=True, timeout=240, env=environment)
+        subprocess.run([sys.executable, "-c", code, mode, str(path)], check=True, timeout=400, env=environment)
         found: tuple[dict[str, Any], dict[str, Any]] = torch.load(path, weights_only=True)
     return found
 

@@ -201,7 +201,7 @@ def test_any_number_of_workers_gives_the_same_batches(shards: Path, tokens: Word
     plan = plan_of(source)
     found = []
     for workers in (0, 2):
-        loader = Loader(fetcher, plan.work(Position(1, 2)), workers=workers, start="fork")
+        loader = Loader(fetcher, plan.work(Position(1, 2)), workers=workers)
         found.append(list(islice(iter(loader), 5)))
         loader.close()
     assert len(list(tmp_path.glob("*.npz"))) == len(source.shards)

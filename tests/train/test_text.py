@@ -50,7 +50,7 @@ def test_the_same_captions_give_the_same_pieces_in_every_process() -> None:
             capture_output=True,
             text=True,
             check=True,
-            timeout=120,
+            timeout=300,
             env={"PYTHONHASHSEED": n},
         ).stdout
         for n in ("1", "2")

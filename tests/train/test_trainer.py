@@ -8,7 +8,6 @@ import json
 import os
 import pickle
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ pytestmark = pytest.mark.full
 
 import torch
 import trainable
+from command import free_port
 from safetensors.torch import load_file
 
 from vidcap.errors import ConfigError, InterruptedRunError, UsageError
@@ -83,7 +83,7 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(shards: Path, tmp_pa
     trainer_of(tmp_path, shards, "whole", **changes).run()
     stopped(trainer_of(tmp_path, shards, "broken", **changes), 3)
     assert checkpoint.found(tmp_path / "broken").name == "step-00000003"
-    more = {**changes, "data": {"workers": 2, "start": "fork"}}
+    more = {**changes, "data": {"workers": 2}}
     resumed = trainer_of(tmp_path, shards, "broken", resume=True, **more)
     assert resumed.done == 3 and 0 < resumed.position.step < resumed.plan.steps_per_epoch
     resumed.run()
@@ -212,9 +212,7 @@ def test_a_hostile_description_of_shards_is_not_unpickled(tmp_path: Path) -> Non
 
 def together(processes: int, config: Path, *more: str) -> list[subprocess.CompletedProcess[str]]:
     """`vidcap train` in several processes as torchrun starts them."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "vidcap", "train", str(config), "--quiet", *more]
     started = [
         subprocess.Popen(

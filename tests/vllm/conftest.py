@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -16,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
-from command import Command, only_one
+from command import Command, free_port, only_one, wait_for
 
 MODELS = Path(__file__).resolve().parents[1] / "tiny_models"
 MODEL_LEN = 1024
@@ -87,7 +86,7 @@ class VllmServer:
 
     def backend(self) -> dict[str, object]:
         """What the command printed, as a pipeline would hold it."""
-        time.sleep(0.5)  # the lines come at once
+        wait_for(lambda: any("template:" in line for line in list(self.told)))  # the last of the lines
         found: dict[str, object] = yaml.safe_load("".join(self.told))[0]["backend"]
         return found
 
@@ -97,7 +96,7 @@ class VllmServer:
 
     def answered(self) -> int:
         """Requests that are done, by vLLM's own count."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=10) as reply:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=60) as reply:
             lines = reply.read().decode().splitlines()
         return int(sum(float(line.split()[-1]) for line in lines if line.startswith("vllm:request_success_total")))
 
@@ -112,15 +111,9 @@ class VllmServer:
         return self._code()
 
     def _code(self) -> int:
-        code = self.process.wait(90)
-        self._reader.join(10)
+        code = self.process.wait(240)
+        self._reader.join(60)
         return code
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="session")
@@ -145,4 +138,4 @@ def vidcap(repository: Path) -> Iterator[Command]:
     for process in command.started:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
-        process.communicate(timeout=30)
+        process.communicate(timeout=120)

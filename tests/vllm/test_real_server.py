@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import PARTS, Command, digests, wait_for
+from command import PARTS, Command, all_gone, digests, wait_for
 
 from vidcap import prompts
 from vidcap.backends import registry
@@ -82,7 +82,7 @@ def test_a_server_killed_in_the_middle_and_restarted_loses_nothing(
     assert run.poll() is None, "the run was over before the server was killed"
     killed_at = len(list((output / "_vidcap" / "ledger").glob("*.fuse.json")))
     started.append(type(server)(repository, server.python, server.model, server.log, server.port).wait())
-    out, err = run.communicate(timeout=200)
+    out, err = run.communicate(timeout=400)
     assert run.returncode == 0, f"{out}\n{err}"
     assert "Traceback" not in err
     again = vidcap.report(output)
@@ -157,4 +157,4 @@ def test_the_server_ends_with_the_command(started: list[Any]) -> None:
     processes = server.processes()
     assert len(processes) >= 2
     assert server.end() in (0, 128 + 15)
-    wait_for(lambda: not any(process.is_running() and process.status() != "zombie" for process in processes), 20)
+    wait_for(lambda: all_gone(processes))

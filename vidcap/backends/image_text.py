@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
-import numpy as np
 from pydantic import Field
 
 from vidcap.backends import text_pieces
+from vidcap.backends.clip_scoring import Scored, Scoring
+from vidcap.backends.full_batches import Batches, Line
 from vidcap.backends.installed import version_of
 from vidcap.backends.roles import BackendConfig, ClipView, Float32, Outcome, UInt8
-from vidcap.errors import ItemError, TransientError
-from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of, out_of_memory
+from vidcap.errors import ItemError
+from vidcap.torch_device import Precision, checked_device, cpu_threads, dtype_of
 
 ON_CPU, ON_GPU = 4, 64
 """Pictures or texts per batch unless told."""
@@ -118,8 +118,8 @@ class ImageTextSimilarity(ABC):
         pictures, texts = model.picture_features, model.text_features
         if config.compile:
             pictures, texts = (torch.compile(function, dynamic=False) for function in (pictures, texts))
-        self._pictures = Batches(pictures, place, dtype, config.images_per_batch or usual, "picture")
-        self._texts = Batches(texts, place, dtype, config.texts_per_batch or usual, "text")
+        self._pictures = Batches(pictures, place, dtype, config.images_per_batch or usual, "picture", config.threads)
+        self._texts = Batches(texts, place, dtype, config.texts_per_batch or usual, "text", config.threads)
         self._model = model
 
     @property
@@ -129,133 +129,38 @@ class ImageTextSimilarity(ABC):
 
     def embed(self, clips: Sequence[ClipView]) -> list[Outcome[Float32]]:
         """A vector of length 1 per clip. Loads on the CPU where not loaded."""
-        model = self._loaded()
-        found: list[Outcome[Float32]] = [_unseen(clip) or np.empty(0, np.float32) for clip in clips]
-        seen = [at for at, outcome in enumerate(found) if not isinstance(outcome, ItemError)]
-        frames = [frame for at in seen for frame in clips[at].frames]
-        with cpu_threads(self.config.threads):
-            features = self._pictures(frames, model.picture_inputs)
-        start = 0
-        for at in seen:
-            end = start + len(clips[at].frames)
-            pooled = _of_length_one(_of_length_one(features[start:end]).mean(0))
-            finite = bool(np.isfinite(pooled).all())
-            found[at] = pooled.astype(np.float32) if finite else ItemError("score.failed", _NOT_FINITE)
-            start = end
-        return found
+        return [embedding for embedding, _ in self._through((clip, {}) for clip in clips)]
 
     def score(self, embeddings: Sequence[Float32], texts: Sequence[str], *, kinds: Sequence[str]) -> list[float]:
         """The cosine, or the mean of the pieces' cosines; all `kinds` alike. NaN for an empty text."""
+        asked = zip(embeddings, texts, kinds, strict=True)
+        found: list[float] = []
+        for _, scores in self._through((vector, {kind: text}) for vector, text, kind in asked):
+            for score in scores.values():
+                if isinstance(score, ItemError):
+                    raise score
+                found.append(score)
+        return found
+
+    def scoring(self) -> Scoring:
+        """Clips are added one by one, with their texts, and batches go over all of them. Loads where not loaded."""
         model = self._loaded()
-        with cpu_threads(self.config.threads):
-            cut = [text_pieces.pieces(text, model.tokens_of, model.context) for text in texts]
-            places = {piece: at for at, piece in enumerate(dict.fromkeys(piece for parts in cut for piece in parts))}
-            features = _of_length_one(self._texts(list(places), model.text_inputs))
-        if not np.isfinite(features).all():
-            raise ItemError("score.failed", _NOT_FINITE)
-        return [
-            _clamped(float(np.mean([features[places[piece]] @ vector.astype(np.float64) for piece in parts])))
-            if parts
-            else math.nan
-            for vector, parts, _ in zip(embeddings, cut, kinds, strict=True)
-        ]
+        return Scoring(
+            Line(self._pictures, model.picture_inputs),
+            Line(self._texts, model.text_inputs),
+            lambda text: text_pieces.pieces(text, model.tokens_of, model.context),
+            rows=max(self._pictures.size, self._texts.size),
+        )
+
+    def _through(self, clips: Iterable[tuple[ClipView | Float32, Mapping[str, str]]]) -> list[Scored]:
+        scoring = self.scoring()
+        found: list[Scored] = []
+        for clip, texts in clips:
+            found += scoring.add(clip, texts)
+        return found + scoring.rest()
 
     def _loaded(self) -> ImageTextModel:
         if self._model is None:
             self.load("cpu")
         assert self._model is not None
         return self._model
-
-
-class Batches:
-    """An encoder asked in batches of one size, which is halved where memory runs out.
-
-    Batches are left on the device until all are asked: while it computes one, the CPU prepares the next.
-    """
-
-    def __init__(self, function: Callable[..., Any], device: Any, dtype: Any, size: int, what: str) -> None:
-        self.function = function
-        self.device = device
-        self.dtype = dtype
-        self.size = size
-        self.what = what
-
-    def __call__(self, items: Sequence[Any], prepare: Callable[[Sequence[Any]], dict[str, Any]]) -> Any:
-        """N×D float64 of N items. Raises `TransientError` where a single one is too much for the memory there is."""
-        import torch
-
-        found: list[Any] = []
-        done = 0
-        while done < len(items):
-            batch = items[done : done + self.size]
-            features = self._features(batch, prepare)
-            if features is None:
-                self._halve()
-            else:
-                found.append(features)
-                done += len(batch)
-        return torch.cat(found).double().cpu().numpy() if found else np.empty((0, 0))
-
-    def _features(self, batch: Sequence[Any], prepare: Callable[[Sequence[Any]], dict[str, Any]]) -> Any:
-        """None where memory ran out: what the failed try held is let go with it, before the next."""
-        import torch
-
-        try:
-            with torch.inference_mode():
-                inputs = {name: self._placed(tensor) for name, tensor in prepare(batch).items()}
-                return self.function(**inputs)[: len(batch)].float()
-        except RuntimeError as error:
-            if not out_of_memory(error):
-                raise
-            return None
-
-    def _placed(self, tensor: Any) -> Any:
-        """On the device, in the encoder's precision, filled up to the size with copies of the last row."""
-        missing = self.size - len(tensor)
-        if missing:
-            tensor = tensor[[*range(len(tensor)), *[len(tensor) - 1] * missing]]
-        if tensor.is_floating_point():
-            tensor = tensor.to(self.dtype)
-        if self.device.type == "cuda":
-            tensor = tensor.pin_memory()
-        return tensor.to(self.device, non_blocking=True)
-
-    def _halve(self) -> None:
-        """The smaller batch stays: the next one would fail in the same way."""
-        import torch
-
-        if self.size == 1:
-            raise TransientError(
-                f"`{self.device}` has no memory left for a single {self.what}",
-                hint="free the device, or give the stage `device: cpu`",
-            )
-        self.size //= 2
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-
-_NOT_FINITE = "the model gave numbers that are not finite; `precision: fp32` helps where fp16 overflows"
-
-
-def _unseen(clip: ClipView) -> ItemError | None:
-    """Why a clip cannot be looked at."""
-    if not clip.frames:
-        return ItemError("score.failed", "the clip has no frames to look at")
-    try:
-        for frame in clip.frames:  # decodes them: one that is no picture must not fail the clips beside it
-            if frame.ndim != 3 or frame.shape[2] != 3 or frame.dtype != np.uint8 or not frame.size:
-                said = f"a frame of shape {frame.shape} and type {frame.dtype} is no RGB picture"
-                return ItemError("score.failed", said)
-    except ItemError as error:
-        return error
-    return None
-
-
-def _of_length_one(vectors: Any) -> Any:
-    """A vector without length stays one, and is found not finite by whoever asks."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-
-def _clamped(cosine: float) -> float:
-    return min(1.0, max(-1.0, cosine))

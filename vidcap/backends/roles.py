@@ -159,6 +159,10 @@ class LanguageModel(Backend, Protocol):
 
 
 class Similarity(Backend, Protocol):
+    """A backend that computes in batches may have `scoring()` too (`vidcap.backends.clip_scoring.Scoring`): clips are
+    added with their texts, and come back with embedding and scores once they are there; `score` then fills up the last
+    batch of a part instead of each source's. It may not give other numbers than `embed` and `score`."""
+
     frames_per_clip: int
 
     def embed(self, clips: Sequence[ClipView]) -> list[Outcome[Float32]]:

@@ -54,9 +54,9 @@ class DecodeOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     through: Literal["pyav", "ffmpeg"] = "pyav"
-    """`ffmpeg`: pictures come through the ffmpeg program, which must be installed. In software the evidence is the same."""
+    """`ffmpeg`: pictures come through the ffmpeg program, if it is installed. In software the evidence is the same."""
     hwaccel: Hwaccel = "none"
-    """`cuda`: the program decodes on an Nvidia card (NVDEC) what the card can decode, block edges smoothed (ADR 0021)."""
+    """`cuda`: the program decodes on an Nvidia card (NVDEC) what that can; block edges are smoothed (ADR 0021)."""
     threads: int = Field(default=1, ge=1, le=64)
     frames_per_second: float = Field(default=2.0, gt=0, le=60)
     frame_height: int = Field(default=336, ge=16, le=4320)

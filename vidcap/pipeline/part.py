@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,7 @@ class _StepRun:
         done = journal.entries()
         flight = InFlight(self.folder.path, self.task.token, blame=self.task.blame)
         rows_before = self._rows_before()
-        with self._asking_ahead(rows_before, done):
+        with self._asking_ahead(rows_before, done, flight.deaths):
             for source in self.task.part.sources:
                 check_stop(self.output, self.task.run)
                 if source.id in done:
@@ -164,17 +165,19 @@ class _StepRun:
         return outcome
 
     def _asking_ahead(
-        self, rows_before: Mapping[str, list[Row]] | None, done: Mapping[str, Entry]
+        self, rows_before: Mapping[str, list[Row]] | None, done: Mapping[str, Entry], deaths: Mapping[str, Any]
     ) -> AbstractContextManager[None]:
-        """Lets the step's first stage see the rows of all sources that are left, where it asks servers about them.
+        """Lets the step's first stage see the rows of all sources that are left, where it can work ahead on them.
 
-        Not after a death: what happens then must be the doing of the source at hand.
+        Not after a death, of this attempt or an earlier one: what happens then must be the doing of the source at hand.
         """
         name = self.task.stages[0]
-        if rows_before is None or self.task.blame or not hasattr(self.stages[name], "ahead"):
+        if rows_before is None or self.task.blame or deaths or not hasattr(self.stages[name], "ahead"):
             return nullcontext()
         rows = [row for source in self.task.part.sources if source.id not in done for row in rows_before[source.id]]
-        ahead: AbstractContextManager[None] = self.stages[name].ahead(self._visible(name, rows)[1])
+        # Rows come source by source: more than one's tables are never held.
+        evidence = lru_cache(maxsize=1)(lambda source_id: Evidence(self.folder.evidence(source_id)))
+        ahead: AbstractContextManager[None] = self.stages[name].ahead(self._visible(name, rows)[1], evidence)
         return ahead
 
     def _rows_before(self) -> dict[str, list[Row]] | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import dask
-from distributed import Client, Nanny, Scheduler, SpecCluster, WorkerPlugin, get_worker
+from distributed import Client, Nanny, Scheduler, SpecCluster, Status, WorkerPlugin, get_worker
 from distributed.scheduler import KilledWorker
 
 from vidcap.errors import TransientError, UsageError
@@ -38,6 +38,9 @@ SETTINGS = {
     "distributed.admin.tick.limit": "60s",
     # Heartbeats are compared by the wall clock: when that steps, all workers would count as dead. Nannies watch them.
     "distributed.scheduler.worker-ttl": None,
+    # A nanny whose worker is away when that time is over is closed for good, also one that is just starting the worker
+    # again: on a slow machine, or after a second death just then, its pool would be empty and the run wait for ever.
+    "distributed.deploy.lost-worker-timeout": "1000 days",
     # Nobody looks at these, and on tasks of milliseconds they cost as much as the tasks.
     "distributed.worker.profile.enabled": False,
     "distributed.admin.system-monitor.gil.enabled": False,
@@ -47,6 +50,10 @@ SETTINGS = {
     # picture anew: a third of the time of the stages that look at pictures.
     "distributed.nanny.pre-spawn-environ": {"OMP_NUM_THREADS": 1, "MKL_NUM_THREADS": 1, "OPENBLAS_NUM_THREADS": 1},
 }
+
+
+_GONE = (Status.closing, Status.closed, Status.failed)
+"""Of a nanny: it starts no worker any more."""
 
 
 class IgnoreInterrupt(WorkerPlugin):  # type: ignore[misc]  # distributed carries no types
@@ -81,6 +88,7 @@ class DaskRunner:
     def __init__(self, config: RunnerConfig, *, work: Work = run_step) -> None:
         """`work` is what workers do with a task."""
         self._work = work
+        self._cluster: Any = None  # where it is our own
         steady_clock.install()
         self._stack = contextlib.ExitStack()
         self._stack.enter_context(dask.config.set(SETTINGS))
@@ -139,8 +147,8 @@ class DaskRunner:
             "options": {"host": "127.0.0.1", "port": 0, "dashboard_address": address, "dashboard": config.dashboard},
         }
         try:
-            cluster = self._stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
-            client = self._stack.enter_context(Client(cluster))
+            self._cluster = self._stack.enter_context(SpecCluster(workers=workers, scheduler=scheduler))
+            client = self._stack.enter_context(Client(self._cluster))
             client.wait_for_workers(len(workers), timeout="120s")
         except (OSError, RuntimeError) as error:  # a time-out is an OSError; a nanny that cannot start a RuntimeError
             hint = "run the same command again, with fewer --workers if memory is short"
@@ -188,6 +196,7 @@ class DaskRunner:
             results += self._told(self._news.get(timeout=seconds))
         ended: list[str] = []
         if not results or self._pace.looks():
+            self._check_workers()
             # Everything but success is found by looking; what ended well has been told before its future says so.
             ended = [token for token, running in self._running.items() if running.future.status != "pending"]
         results += self._drained()
@@ -217,6 +226,19 @@ class DaskRunner:
             raise UsageError(
                 f"the Dask scheduler at `{self._address}` is gone",
                 hint="start it and its workers again, then run the same command to continue",
+            )
+
+    def _check_workers(self) -> None:
+        """Raises `UsageError` where the last worker of a pool died and could not be started again: nobody would ever
+        take its tasks."""
+        if self._cluster is None:
+            return
+        nannies = list(self._cluster.workers.items())
+        left = {name.rpartition("-")[0] for name, nanny in nannies if nanny.status not in _GONE}
+        for pool in sorted({running.pool for running in self._running.values()} - left):
+            raise UsageError(
+                f"the workers of the pool `{pool}` died and could not be started again",
+                hint="run the same command again to continue, with fewer --workers if memory is short",
             )
 
     def _result(self, running: _Running) -> Result:

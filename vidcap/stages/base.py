@@ -42,6 +42,9 @@ class ClipStage(ABC):
 
     It sees only rows that no stage it builds on has stopped, and returns its own columns and verdicts, nothing else.
     Its result for a row must not depend on the other rows it is given.
+
+    One that asks servers, or computes in batches, may have `ahead(rows, evidence)` too: a context inside which `run`
+    over any of `rows` finds some of its work done. Whoever goes through many sources opens it over all their rows.
     """
 
     name: ClassVar[str]

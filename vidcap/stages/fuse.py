@@ -95,7 +95,7 @@ class Fuse(ClipStage):
         self._asked: dict[_Identity, Future[_Answer]] = {}
 
     @contextmanager
-    def ahead(self, rows: Sequence[Row]) -> Iterator[None]:
+    def ahead(self, rows: Sequence[Row], evidence: EvidenceOf | None = None) -> Iterator[None]:
         """Inside, `run` over any of `rows` finds its answers asked for already, where the backend can do that.
 
         Whoever works through many sources opens it over all their rows: the servers stay busy from one to the next.

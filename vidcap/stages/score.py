@@ -1,12 +1,14 @@
 """Measures how well each caption describes its clip. Looking at clips and reading captions are two halves.
 
 Embeddings of clips are kept (`Context.embeddings`), so that new captions are scored without decoding anything.
+Backends that compute in batches are given clip after clip of a whole part: only its last batch is filled up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -17,8 +19,9 @@ from pydantic import Field, field_validator
 from vidcap.backends.roles import Outcome
 from vidcap.errors import ItemError
 from vidcap.records import CAPTION_KINDS, StageResult, Verdict
-from vidcap.stages.base import ClipStage, EvidenceOf, Row, StageOptions
+from vidcap.stages.base import ClipStage, Context, EvidenceOf, Row, StageOptions
 from vidcap.stages.captioning import batches_of, quarantined, view_of
+from vidcap.stages.scoring_ahead import ScoringAhead
 
 Float32 = npt.NDArray[np.float32]
 Kind = Literal["v", "a", "s", "av", "avs"]
@@ -48,20 +51,43 @@ class Score(ClipStage):
     gives: ClassVar[Mapping[str, pa.DataType]] = {f"similarity_{kind}": pa.float64() for kind in CAPTION_KINDS}
     Options = ScoreOptions
 
+    def __init__(self, options: ScoreOptions, context: Context) -> None:
+        super().__init__(options, context)
+        self._ahead: ScoringAhead | None = None
+
+    @contextmanager
+    def ahead(self, rows: Sequence[Row], evidence: EvidenceOf) -> Iterator[None]:
+        """Inside, `run` over any of `rows` finds them scored in batches that go over all of them, where the backend can
+        do that. Rows are looked at in their order, and only as far ahead as batches need."""
+        if hasattr(self.context.backend, "scoring"):
+            self._ahead = ScoringAhead(self.context, rows, evidence, self._texts)
+        try:
+            yield
+        finally:
+            self._ahead = None
+
     def run(self, rows: Sequence[Row], evidence: EvidenceOf) -> StageResult:
-        return self.compare(rows, self.embed(rows, evidence))
+        if self._ahead is None:
+            with self.ahead(rows, evidence):
+                return self._scored(rows, evidence)
+        return self._scored(rows, evidence)
 
     def embed(self, rows: Sequence[Row], evidence: EvidenceOf) -> list[Outcome[Float32]]:
         """The embedding of each clip, kept or new; frames are decoded for new ones only."""
         kept = self.context.embeddings
         found: dict[int, Outcome[Float32]] = {}
+        old: set[int] = set()
         for at, row in enumerate(rows):
             vector = kept.get(row["key"]) if kept is not None else None
             if vector is not None:
+                old.add(at)
                 found[at] = vector
+            elif self._ahead is not None and row["key"] in self._ahead.ready:
+                found[at] = self._ahead.ready[row["key"]].embedding
         missing = [at for at in range(len(rows)) if at not in found]
-        for at, outcome in zip(missing, self._look([rows[at] for at in missing], evidence), strict=True):
-            found[at] = outcome
+        found.update(zip(missing, self._look([rows[at] for at in missing], evidence), strict=True))
+        for at in sorted(found.keys() - old):
+            outcome = found[at]
             if kept is not None and not isinstance(outcome, ItemError):
                 kept.put(rows[at]["key"], outcome)
         return [found[at] for at in range(len(rows))]
@@ -71,18 +97,39 @@ class Score(ClipStage):
         columns = {name: [math.nan] * len(rows) for name in self.gives}
         verdicts: dict[int, Verdict] = {}
         asked: list[tuple[int, str, str, Float32]] = []
+        scored: list[tuple[int, str, float]] = []
         for at, (row, vector) in enumerate(zip(rows, embeddings, strict=True)):
             if isinstance(vector, ItemError):
                 verdicts[at] = quarantined(vector, "score.failed")
                 continue
-            texts = {kind: row.get(f"caption_{kind}") or "" for kind in self.options.kinds}
-            asked += [(at, kind, text, vector) for kind, text in texts.items() if text]
+            texts = self._texts(row)
+            ready = self._ahead.ready.get(row["key"]) if self._ahead is not None else None
+            if ready is not None and ready.texts == texts:
+                scored += [(at, kind, score) for kind, score in ready.scores.items()]
+            else:
+                asked += [(at, kind, text, vector) for kind, text in texts.items()]
         scores = self.context.backend.score(
             [vector for *_, vector in asked], [text for _, _, text, _ in asked], kinds=[kind for _, kind, *_ in asked]
         )
-        for (at, kind, *_), score in zip(asked, scores, strict=True):
+        scored += [(at, kind, score) for (at, kind, *_), score in zip(asked, scores, strict=True)]
+        for at, kind, score in scored:
             columns[f"similarity_{kind}"][at] = round(float(score), 4)
         return StageResult(columns, verdicts)
+
+    def _scored(self, rows: Sequence[Row], evidence: EvidenceOf) -> StageResult:
+        keys = [row["key"] for row in rows]
+        if self._ahead is not None:
+            self._ahead.reach(keys)
+        result = self.compare(rows, self.embed(rows, evidence))
+        if self._ahead is not None:
+            for key in keys:
+                self._ahead.ready.pop(key, None)
+        return result
+
+    def _texts(self, row: Row) -> dict[str, str]:
+        """The captions that are scored and not empty, by kind."""
+        texts = {kind: row.get(f"caption_{kind}") or "" for kind in self.options.kinds}
+        return {kind: text for kind, text in texts.items() if text}
 
     def _look(self, rows: Sequence[Row], evidence: EvidenceOf) -> list[Outcome[Float32]]:
         backend = self.context.backend

@@ -8,8 +8,8 @@ happens. A fault is
     nth     at which occurrence it fires, counted over all processes (1 is the first)
     times   so often, one occurrence after the other
     who     any, driver, worker
-    does    kill, kill_group, errno, stall, hang, memory, bloat, signal, remove, swap, fill; of a clock: forward, back,
-            sawtooth, shake (another way at every reading)
+    does    kill, kill_group, errno, stall, until (a file is there), hang, memory, bloat, signal, remove, swap, fill;
+            of a clock: forward, back, sawtooth, shake (another way at every reading)
     value   what that needs: errno, seconds, signal, path, [from, to], [path, bytes to leave free]
     target  of a call: `package.module:Class.method`
 """
@@ -68,6 +68,9 @@ class Fault:
             raise OSError(number, os.strerror(number), text)
         elif self.does == "stall":
             _sleep(self.value)
+        elif self.does == "until":
+            while not os.path.exists(self.value):
+                _sleep(0.02)
         elif self.does == "hang":
             _sleep(3600)
         elif self.does == "memory":
@@ -77,6 +80,7 @@ class Fault:
             while len(held) < 200:  # 4 GB: the limit comes long before
                 held.append(b"\1" * 20_000_000)
                 _sleep(0.02)
+            _sleep(3600)  # who limits the memory may look late
         elif self.does == "remove":
             _unlink(self.value)
         elif self.does == "swap":
