@@ -205,7 +205,7 @@ def part(**clips: int) -> dict[str, list[dict[str, Any]]]:
 def through(made: Score, rows: Mapping[str, list[dict[str, Any]]], evidence: Any) -> dict[str, Any]:
     """Every source's result, as a step goes through its part."""
     with made.ahead([row for each in rows.values() for row in each], evidence):
-        return {source: guarded(made, each, evidence) for source, each in rows.items()}
+        return {source: guarded(made, each, evidence, lambda: None) for source, each in rows.items()}
 
 
 def test_batches_go_over_sources_and_only_the_last_of_a_part_is_smaller() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from vidcap.errors import ItemError, TransientError, VidcapError
@@ -14,6 +14,9 @@ from vidcap.store import HINTS
 
 PASSING = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNREFUSED})
 """The store that the item is read from is in trouble, not the item."""
+
+AT_ONCE = 32
+"""Clips that a stage is given at a time: a source of hours has thousands, and the watchdog wants to hear of them."""
 
 
 class OutOfMemoryError(TransientError):
@@ -39,25 +42,31 @@ def verdict_of(stage: str, error: BaseException) -> Verdict:
     return Verdict("quarantined", "stage.error", detail=f"{stage}: {type(error).__name__}: {error}")
 
 
-def guarded(stage: Any, rows: Sequence[Row], evidence: EvidenceOf) -> StageResult:
-    """Run a clip stage; if it raises, find the clip that makes it raise and quarantine that one alone."""
+def guarded(stage: Any, rows: Sequence[Row], evidence: EvidenceOf, alive: Callable[[], None]) -> StageResult:
+    """Run a clip stage; if it raises, find the clip that makes it raise and quarantine that one alone.
+
+    `alive` is called before every `AT_ONCE` clips.
+    """
     if not rows:
         return StageResult({name: [] for name in stage.gives})
-    try:
-        result: StageResult = stage.run(rows, evidence)
-        return result
-    except Exception as error:
-        verdict = verdict_of(stage.name, error)
-        if len(rows) == 1:
-            from vidcap.pipeline.columns import default
+    alive()
+    at_once = AT_ONCE
+    if len(rows) <= AT_ONCE:
+        try:
+            result: StageResult = stage.run(rows, evidence)
+            return result
+        except Exception as error:
+            verdict = verdict_of(stage.name, error)
+            if len(rows) == 1:
+                from vidcap.pipeline.columns import default
 
-            return StageResult({name: [default(kind)] for name, kind in stage.gives.items()}, {0: verdict})
+                return StageResult({name: [default(kind)] for name, kind in stage.gives.items()}, {0: verdict})
+        at_once = 1
     columns: dict[str, list[Any]] = {name: [] for name in stage.gives}
     verdicts: dict[int, Verdict] = {}
-    for position, row in enumerate(rows):
-        single = guarded(stage, [row], evidence)
-        for name, values in single.columns.items():
+    for first in range(0, len(rows), at_once):
+        found = guarded(stage, rows[first : first + at_once], evidence, alive)
+        for name, values in found.columns.items():
             columns[name].extend(values)
-        if 0 in single.verdicts:
-            verdicts[position] = single.verdicts[0]
+        verdicts |= {first + position: verdict for position, verdict in found.verdicts.items()}
     return StageResult(columns, verdicts)

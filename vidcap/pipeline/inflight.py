@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from math import inf
 from pathlib import Path
 from typing import Any
 
 from vidcap.records import Verdict
 from vidcap.store import PosixStore, json_bytes, replacing
+
+Alive = Callable[[], None]
+"""Called whenever the work on an item has come on, as often as one likes: the watchdog begins to count anew."""
 
 DEATHS = 2
 """After so many deaths of a worker on the same item the item is poison."""
@@ -53,8 +58,8 @@ class InFlight:
         return None
 
     @contextlib.contextmanager
-    def working_on(self, item: str, *, timeout: float | None) -> Iterator[None]:
-        """Mark the item; with a timeout a watchdog in C ends this process when the item takes longer.
+    def working_on(self, item: str, *, timeout: float | None) -> Iterator[Alive]:
+        """Mark the item; with a timeout a watchdog in C ends this process when nothing is heard of it for so long.
 
         The watchdog needs no interpreter lock, so it also ends a worker that hangs inside a codec.
         """
@@ -63,11 +68,20 @@ class InFlight:
             temporary.write_bytes(json_bytes({"item": item, "token": self.token}))
         trace = self.store.path("hang.txt")
         with trace.open("wb") as handle:
-            if timeout is not None:
-                faulthandler.dump_traceback_later(timeout, exit=True, file=handle)
+            heard = -inf
+
+            def alive() -> None:
+                nonlocal heard
+                # Setting it anew starts a thread: once a second is often enough.
+                if timeout is not None and time.monotonic() - heard >= min(1.0, timeout / 10):
+                    heard = time.monotonic()
+                    faulthandler.dump_traceback_later(timeout, exit=True, file=handle)
+
+            alive()
             try:
-                yield
+                yield alive
             finally:
+                heard = inf  # whoever calls later speaks of nothing
                 if timeout is not None:
                     faulthandler.cancel_dump_traceback_later()
         self.store.delete("hang.txt")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from vidcap.errors import ItemError
 from vidcap.media.evidence import Evidence
 from vidcap.pipeline.columns import PartFolder, Row, absorb, count_clips, effective, file_digest, scatter, write_stage
 from vidcap.pipeline.fetch import fetched
-from vidcap.pipeline.inflight import InFlight
+from vidcap.pipeline.inflight import Alive, InFlight
 from vidcap.pipeline.journal import Journal
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.part import Outcome, Task, check_stop, count_sources
@@ -53,7 +52,7 @@ def pack_part(task: Task) -> Outcome:
     ledger.forget(task.part.number, "pack")
     scratch = folder.path / "scratch"
     flight = InFlight(folder.path, task.token, blame=task.blame)
-    clips_of = Counter(rows[index]["source_id"] for index in chosen)
+    alive: Alive = lambda: None  # noqa: E731 - the item's own takes its place
 
     @contextlib.contextmanager
     def local(source: Source) -> Iterator[Source]:
@@ -61,8 +60,8 @@ def pack_part(task: Task) -> Outcome:
         poison = flight.verdict(source.id)
         if poison is not None:
             raise ItemError(poison.reason, poison.detail)
-        patience = None if task.item_timeout is None else task.item_timeout * clips_of[source.id]
-        with flight.working_on(source.id, timeout=patience), fetched(source, scratch) as here:
+        nonlocal alive
+        with flight.working_on(source.id, timeout=task.item_timeout) as alive, fetched(source, scratch) as here:
             yield here
 
     try:
@@ -77,6 +76,7 @@ def pack_part(task: Task) -> Outcome:
             provenance=provenance(plan),
             local=local,
             check_stop=lambda: check_stop(output, task.run),
+            on_clip=lambda: alive(),
         )
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -28,7 +28,7 @@ from vidcap.pipeline.columns import (
 from vidcap.pipeline.embeddings import PartEmbeddings
 from vidcap.pipeline.faults import guarded, verdict_of
 from vidcap.pipeline.fetch import fetched
-from vidcap.pipeline.inflight import InFlight
+from vidcap.pipeline.inflight import Alive, InFlight
 from vidcap.pipeline.journal import Entry, Journal, Work
 from vidcap.pipeline.ledger import Ledger, Record
 from vidcap.pipeline.part_lock import alone_in
@@ -155,8 +155,11 @@ class _StepRun:
                 if source.id in done:
                     continue
                 poison = flight.verdict(source.id)
-                with flight.working_on(source.id, timeout=self.task.item_timeout):
-                    entry = self._poisoned(source, rows_before, poison) if poison else self._worked(source, rows_before)
+                with flight.working_on(source.id, timeout=self.task.item_timeout) as alive:
+                    if poison is None:
+                        entry = self._worked(source, rows_before, alive)
+                    else:
+                        entry = self._poisoned(source, rows_before, poison)
                 journal.append(entry)
                 done[source.id] = entry
         outcome = self._commit(done)
@@ -189,19 +192,20 @@ class _StepRun:
             found[row["source_id"]].append(row)
         return found
 
-    def _worked(self, source: Source, rows_before: dict[str, list[Row]] | None) -> Entry:
+    def _worked(self, source: Source, rows_before: dict[str, list[Row]] | None, alive: Alive) -> Entry:
         work: Work = {}
-        return replace(self._source(source, rows_before, work), work=work)
+        return replace(self._source(source, rows_before, work, alive), work=work)
 
-    def _source(self, source: Source, rows_before: dict[str, list[Row]] | None, work: Work) -> Entry:
+    def _source(self, source: Source, rows_before: dict[str, list[Row]] | None, work: Work, alive: Alive) -> Entry:
         evidence = Evidence(self.folder.evidence(source.id))
         source_row: Row | None = None
         added: dict[str, list[Row]] = {}
         rows = rows_before[source.id] if rows_before is not None else []
         for name in self.task.stages:
+            alive()
             with _timed(work, name):
                 if name == "decode":
-                    source_row = self._decode(source)
+                    source_row = self._decode(source, alive)
                     if source_row["verdict"]:
                         return self._stopped(source, rows_before, source_row)
                     evidence = Evidence(self.folder.evidence(source.id))
@@ -218,7 +222,7 @@ class _StepRun:
                     for row in rows:
                         row["verdicts"] = {}
                 else:
-                    added[name] = self._clip_stage(name, rows, evidence)
+                    added[name] = self._clip_stage(name, rows, evidence, alive)
                     for row, values in zip(rows, added[name], strict=True):
                         absorb(row, name, values)
                     if name == "trim":
@@ -227,10 +231,10 @@ class _StepRun:
                         self._compact(evidence, rows)
         return Entry(source.id, source_row, added)
 
-    def _decode(self, source: Source) -> Row:
+    def _decode(self, source: Source, alive: Alive) -> Row:
         try:
             with fetched(source, self.folder.path / "scratch") as local:
-                row: Row = self.stages["decode"].run(local, self.folder.evidence(source.id))
+                row: Row = self.stages["decode"].run(local, self.folder.evidence(source.id), lambda frames: alive())
             return {**row, **verdict_columns(None)}
         except Exception as error:  # one source's bytes may break any library; it must not take the part along
             return {**_source_columns(source), **verdict_columns(verdict_of("decode", error))}
@@ -253,14 +257,14 @@ class _StepRun:
         seen = ROW_COLUMNS | self.plan.classes[name].needs | self.plan.classes[name].uses
         return alive, [{column: value for column, value in rows[index].items() if column in seen} for index in alive]
 
-    def _clip_stage(self, name: str, rows: list[Row], evidence: Evidence) -> list[Row]:
+    def _clip_stage(self, name: str, rows: list[Row], evidence: Evidence, alive: Alive) -> list[Row]:
         """Run a stage over the rows that none of its ancestors stopped."""
-        alive, visible = self._visible(name, rows)
-        result = guarded(self.stages[name], visible, lambda _: evidence)
+        left, visible = self._visible(name, rows)
+        result = guarded(self.stages[name], visible, lambda _: evidence, alive)
         if name == "score" and rows:
             self.embeddings.flush(rows[0]["source_id"])
             self.embeddings.forget(rows[0]["source_id"])
-        return scatter(name, rows, alive, result)
+        return scatter(name, rows, left, result)
 
     def _compact(self, evidence: Evidence, rows: Sequence[Row]) -> None:
         """After trim only what kept spans need remains, unless the YAML keeps evidence for good."""

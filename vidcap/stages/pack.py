@@ -123,6 +123,7 @@ class Pack:
         provenance: Provenance,
         local: Fetch = contextlib.nullcontext,
         check_stop: Callable[[], None] = lambda: None,
+        on_clip: Callable[[], None] = lambda: None,
     ) -> Packed:
         """Write the shards of `rows` (chosen clips, ascending key) into `folder`; each is cut under `scratch` first.
 
@@ -137,6 +138,7 @@ class Pack:
             ShardWriter(folder, name, part, max_bytes=self.options.max_bytes, flac=flac) as writer,
         ):
             for position, row, cut, clip in self._clips(rows, sources, evidence, space, local, check_stop):
+                on_clip()
                 if isinstance(cut, ItemError):
                     verdicts[position] = Verdict("quarantined", cut.reason, cut.value, cut.detail)
                     continue
