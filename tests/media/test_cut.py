@@ -236,7 +236,7 @@ def onset(clip: Path) -> float:
         ({}, True),
         ({"container": "matroska", "audio_codec": "flac"}, False),
         ({"container": "matroska", "audio_codec": "libopus"}, False),
-        ({"container": "mpegts"}, False),
+        ({"container": "mpegts"}, True),
         ({"container": "matroska", "audio_codec": "pcm_s16le", "audio_rate": 22_050}, False),
         ({"audio_offset": 0.25, "audio_rate": 44_100}, True),
     ],

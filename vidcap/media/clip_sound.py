@@ -11,6 +11,7 @@ import av
 import numpy as np
 import numpy.typing as npt
 
+from vidcap.media.adts import NotPlainError, frame_of
 from vidcap.media.mp4 import ClipFile, Track
 from vidcap.media.source import SourceReader
 
@@ -42,21 +43,37 @@ def add_sound(source: SourceReader, start: Fraction, end: Fraction, out: ClipFil
     stream = source.audio
     if stream is None:
         return Sound()
-    context = stream.codec_context
-    # Without a stored configuration (ADTS in a transport stream) the packets carry headers that MP4 does not allow.
-    if context.codec.canonical_name == "aac" and context.extradata:
-        return _copy(source, start, end, out)
-    return _encode(source, start, end, out)
-
-
-def _copy(source: SourceReader, start: Fraction, end: Fraction, out: ClipFile) -> Sound:
+    if stream.codec_context.codec.canonical_name != "aac":
+        return _encode(source, start, end, out)
     packets = source.audio_packets(start, end)
-    stream = source.audio
-    assert stream is not None
     if not packets:
         return Sound()
+    config = None
+    if not stream.codec_context.extradata:
+        # Without a stored configuration (a transport stream) the packets carry headers that MP4 does not allow.
+        try:
+            config, packets = _without_headers(packets, stream.codec_context.sample_rate)
+        except NotPlainError:
+            return _encode(source, start, end, out)
+    return _copy(stream, packets, start, out, config)
+
+
+def _without_headers(packets: list[Any], sample_rate: int) -> tuple[bytes, list[Any]]:
+    """The configuration that all have, and the packets as MP4 holds them. Raises `NotPlainError`."""
+    frames = [frame_of(bytes(packet)) for packet in packets]
+    if len({frame.config for frame in frames}) > 1 or frames[0].sample_rate != sample_rate:
+        raise NotPlainError("the configuration changes, or its extensions are not named")
+    plain = []
+    for packet, frame in zip(packets, frames, strict=True):
+        bare = av.Packet(frame.payload)
+        bare.pts, bare.duration = packet.pts, packet.duration
+        plain.append(bare)
+    return frames[0].config, plain
+
+
+def _copy(stream: Any, packets: list[Any], start: Fraction, out: ClipFile, config: bytes | None) -> Sound:
     base = stream.time_base
-    track = out.copied(stream)
+    track = out.copied(stream, extradata=config)
     zero = round(start / base)
     before: int | None = None
     for packet in packets:

@@ -91,7 +91,7 @@ class Pack:
     """Not a `ClipStage`: it writes. It runs after selection, over the chosen clips of one part."""
 
     name: ClassVar[str] = "pack"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     role: ClassVar[str | None] = None
     needs: ClassVar[frozenset[str]] = frozenset({"key", "first_frame", "last_frame"})
     gives: ClassVar[Mapping[str, pa.DataType]] = {"shard": pa.string(), "cut": pa.string(), "check": pa.string()}
