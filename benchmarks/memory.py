@@ -53,9 +53,8 @@ SHOT_SECONDS = (7, 4, 9, 5, 7)
 OVERRIDES = (
     "stages.select.options.min=-1",
     "stages.fuse.options.on_failure=fallback",
-    "runner.item_timeout=86400",
 )
-"""Every clip is packed, and no source takes too long."""
+"""Every clip is packed."""
 
 Peaks = dict[str, tuple[float, float]]
 """Process kind or stage → peak USS and peak RSS in MB."""

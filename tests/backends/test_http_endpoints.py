@@ -121,7 +121,11 @@ def test_the_other_server_takes_over(serve: Any, backend_of: Any) -> None:
 
 
 def test_a_server_that_is_not_well_gets_no_requests(serve: Any, backend_of: Any) -> None:
-    ill, well = serve(lambda p, number: error(503)), serve()
+    def patient(payload: dict[str, Any], number: int) -> Reply:
+        wait_for(lambda: "/health" in ill.gets)  # or all is done before anybody asks how the other one is
+        return chat(f"Answer to {question(payload)}")
+
+    ill, well = serve(lambda p, number: error(503)), serve(patient)
     ill.health = 503
     assert complete(backend_of(ill, well), 30) == expected(30)
     assert len(ill.payloads) <= 16 and "/health" in ill.gets
