@@ -71,8 +71,8 @@ class _Decode:
     def __init__(self, name: str) -> None:
         self.gives = stage_class(name).gives
 
-    def run(self, source: Any, folder: Path) -> dict[str, Any]:
-        del folder
+    def run(self, source: Any, folder: Path, on_progress: Any = None) -> dict[str, Any]:
+        del folder, on_progress
         known = {"id": source.id, "row": source.row, "uri": source.uri, "bytes": source.bytes, "meta": source.meta}
         facts = {"sha256": hashlib.sha256(source.id.encode()).hexdigest(), "fps": "25/1", "video_codec": "h264"}
         return {name: default(kind) for name, kind in self.gives.items()} | known | facts
