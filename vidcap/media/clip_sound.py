@@ -11,14 +11,14 @@ import av
 import numpy as np
 import numpy.typing as npt
 
-from vidcap.media.adts import NotPlainError, frame_of
+from vidcap.media.adts import SAMPLE_RATES, NotPlainError, frame_of
 from vidcap.media.mp4 import ClipFile, Track
 from vidcap.media.source import SourceReader
 
 Float32 = npt.NDArray[np.float32]
 
-_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)
-"""Sample rates that AAC has."""
+_RATES = tuple(rate for rate in SAMPLE_RATES if rate >= 8_000)
+"""Sample rates that sound is encoded at; of lower ones players know nothing."""
 
 _BLOCK = 1024
 _BITS_PER_CHANNEL = 64_000
@@ -90,7 +90,7 @@ def _encode(source: SourceReader, start: Fraction, end: Fraction, out: ClipFile)
     stream = source.audio
     assert stream is not None
     context = stream.codec_context
-    rate = min((known for known in _RATES if known >= context.sample_rate), default=_RATES[-1])
+    rate = min((known for known in _RATES if known >= context.sample_rate), default=max(_RATES))
     layout = "mono" if context.channels == 1 else "stereo"
     frames = list(source.audio_frames(start, end))
     if not frames:

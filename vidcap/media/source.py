@@ -300,7 +300,7 @@ class SourceReader:
         index = self.tables.packets
         for packet in packets:
             if packet.size:
-                if number == len(index) or (packet.pts, packet.size) != (_time(index.pts[number]), index.size[number]):
+                if number == len(index) or (_times(packet)[0], packet.size) != (index.pts[number], index.size[number]):
                     raise OutOfStepError(f"packet {number}")
                 number += 1
             yield packet
@@ -315,10 +315,6 @@ class SourceReader:
 
 def _identity(index: Any) -> tuple[Any, Any, Any]:
     return index.pts, index.dts, index.size
-
-
-def _time(ticks: np.int64) -> int | None:
-    return None if ticks == NO_TIME else int(ticks)
 
 
 def _chain(first: Any, others: Any) -> Iterator[Any]:
